@@ -33,8 +33,9 @@ bool dsc_secret_equals(dsc_secret *secret, dsc_str bytes);
 bool dsc_secret_same(dsc_secret *a, dsc_secret *b);
 
 /* Opens the memory, calls `use(ud, bytes)`, closes it again. Any thread; callers of several threads at
-** once are counted, the last one closes. `bytes` is borrowed until `use` returns. */
-void dsc_secret_use(dsc_secret *secret, void (*use)(void *ud, dsc_str bytes), void *ud);
+** once are counted, the last one closes. `bytes` is borrowed until `use` returns.
+** Fails: false, and `use` is not called: the kernel refused to open the page. */
+bool dsc_secret_use(dsc_secret *secret, void (*use)(void *ud, dsc_str bytes), void *ud);
 
 /* Overwrites plain memory so that no compiler leaves it out. Any thread. */
 void dsc_secret_wipe(void *memory, size_t n);

@@ -11,7 +11,7 @@
 typedef struct dsc_url {
   /* all borrowed from the text, still percent-encoded */
   dsc_str scheme;
-  bool has_user, has_password;
+  bool has_user, has_password; /* a user that is not empty; a ':' before the '@' */
   dsc_str user, password;
   dsc_str host; /* without brackets */
   bool host_is_v6;
