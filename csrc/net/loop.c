@@ -207,13 +207,10 @@ static bool wait_ended_locked(dsc_loop *loop, int64_t timeout_ms) {
 bool dsc_loop_join(dsc_loop *loop, int64_t timeout_ms) {
   pthread_mutex_lock(&loop->lock);
   bool over = !loop->started || wait_ended_locked(loop, timeout_ms);
-  if (loop->started && over && !loop->joined) {
-    /* after `ended` the thread only unlocks and returns: this does not wait, but must not hold what it unlocks */
+  if (over && loop->started && !loop->joined) {
+    /* under the lock, so that a second joiner returns no sooner; after `ended` the thread takes no lock any more */
+    pthread_join(loop->thread, NULL);
     loop->joined = true;
-    pthread_t thread = loop->thread;
-    pthread_mutex_unlock(&loop->lock);
-    pthread_join(thread, NULL);
-    return true;
   }
   pthread_mutex_unlock(&loop->lock);
   return over;
