@@ -16,24 +16,20 @@
 #define APP_MAX_LENGTH   255
 #define QUOTE_MAX        80 /* an error quotes no more of a text than this */
 
-static dsc_str quoted(dsc_str s)
-{
+static dsc_str quoted(dsc_str s) {
   return (dsc_str){s.n ? s.p : "", s.n < QUOTE_MAX ? s.n : QUOTE_MAX};
 }
 
-static bool is_digit(char c)
-{
+static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-static bool is_letter(char c)
-{
+static bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 /* Reads an address of `family` into `bytes`; false when `host` is none. */
-static bool literal(int family, dsc_str host, void *bytes)
-{
+static bool literal(int family, dsc_str host, void *bytes) {
   char text[INET6_ADDRSTRLEN];
   if (host.n == 0 || host.n >= sizeof text || memchr(host.p, '\0', host.n)) return false;
   memcpy(text, host.p, host.n);
@@ -41,8 +37,7 @@ static bool literal(int family, dsc_str host, void *bytes)
   return inet_pton(family, text, bytes) == 1;
 }
 
-static bool label_is_good(dsc_str label)
-{
+static bool label_is_good(dsc_str label) {
   if (label.n == 0 || label.n > LABEL_MAX_LENGTH) return false;
   if (label.p[0] == '-' || label.p[label.n - 1] == '-') return false;
   for (size_t i = 0; i < label.n; i++) {
@@ -53,16 +48,14 @@ static bool label_is_good(dsc_str label)
 }
 
 /* A resolver reads "1", "1.2.3" and "0x7f000001" as IPv4 addresses of its own making. */
-static bool label_is_number(dsc_str label)
-{
+static bool label_is_number(dsc_str label) {
   if (label.n > 1 && label.p[0] == '0' && (label.p[1] == 'x' || label.p[1] == 'X')) return true;
   for (size_t i = 0; i < label.n; i++)
     if (!is_digit(label.p[i])) return false;
   return true;
 }
 
-static bool name_is_good(dsc_str name)
-{
+static bool name_is_good(dsc_str name) {
   if (name.n == 0 || name.n > NAME_MAX_LENGTH) return false;
   dsc_str rest = name, label = name;
   while (rest.p) {
@@ -73,8 +66,7 @@ static bool name_is_good(dsc_str name)
 }
 
 /* Parses 1..65535 without leading zeros, 0 when it is anything else. */
-static uint16_t port_of(dsc_str port)
-{
+static uint16_t port_of(dsc_str port) {
   uint32_t value = 0;
   if (port.n == 0 || port.n > 5 || port.p[0] == '0') return 0;
   for (size_t i = 0; i < port.n; i++) {
@@ -85,8 +77,7 @@ static uint16_t port_of(dsc_str port)
 }
 
 /* Splits at the last colon; brackets are taken off. */
-static dsc_err split(dsc_str text, dsc_str *host, dsc_str *port, bool *bracketed, dsc_why *why)
-{
+static dsc_err split(dsc_str text, dsc_str *host, dsc_str *port, bool *bracketed, dsc_why *why) {
   *host = *port = (dsc_str){NULL, 0};
   *bracketed = false;
   dsc_str q = quoted(text);
@@ -108,16 +99,14 @@ static dsc_err split(dsc_str text, dsc_str *host, dsc_str *port, bool *bracketed
 }
 
 /* Fills in what kind of host it is; false when it is none. */
-static bool classify(dsc_addr *addr, dsc_str host, bool bracketed)
-{
+static bool classify(dsc_addr *addr, dsc_str host, bool bracketed) {
   struct in6_addr bytes; /* wide enough for both families */
   addr->is_v6 = bracketed;
   addr->is_literal = literal(bracketed ? AF_INET6 : AF_INET, host, &bytes);
   return addr->is_literal || (!bracketed && name_is_good(host));
 }
 
-dsc_err dsc_addr_parse(dsc_addr *addr, dsc_str text, dsc_why *why)
-{
+dsc_err dsc_addr_parse(dsc_addr *addr, dsc_str text, dsc_why *why) {
   dsc_str host, port, q = quoted(text);
   bool bracketed;
   dsc_err err = split(text, &host, &port, &bracketed, why);
@@ -135,8 +124,7 @@ dsc_err dsc_addr_parse(dsc_addr *addr, dsc_str text, dsc_why *why)
 }
 
 /* True for 0.0.0.0, [::] in any spelling, and [::ffff:0.0.0.0]. */
-static bool is_any(const dsc_addr *addr)
-{
+static bool is_any(const dsc_addr *addr) {
   struct in_addr v4;
   struct in6_addr v6;
   dsc_str host = dsc_str_of(addr->host);
@@ -147,8 +135,7 @@ static bool is_any(const dsc_addr *addr)
   return IN6_IS_ADDR_UNSPECIFIED(&v6);
 }
 
-dsc_err dsc_addr_parse_own(dsc_addr *addr, dsc_str text, dsc_why *why)
-{
+dsc_err dsc_addr_parse_own(dsc_addr *addr, dsc_str text, dsc_why *why) {
   dsc_str q = quoted(text);
   bool no_host = text.n > 0 && text.p[0] == ':' && port_of((dsc_str){text.p + 1, text.n - 1});
   if (!no_host) {
@@ -160,8 +147,7 @@ dsc_err dsc_addr_parse_own(dsc_addr *addr, dsc_str text, dsc_why *why)
                   DSC_STR_ARG(q));
 }
 
-dsc_err dsc_addr_check_app(dsc_str app, dsc_why *why)
-{
+dsc_err dsc_addr_check_app(dsc_str app, dsc_why *why) {
   dsc_str q = quoted(app);
   if (app.n == 0) return dsc_fail(why, DSC_EINVALID, "the app name is empty");
   if (app.n > APP_MAX_LENGTH)

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
 #ifdef DSC_TESTING
 static _Atomic uint64_t held_ms;

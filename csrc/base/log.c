@@ -17,7 +17,7 @@
 #include "base/clock.h"
 
 #define LINE_MAX_LENGTH 2048
-#define LAST_SECOND 253402300800.0 /* the year 10000 */
+#define LAST_SECOND     253402300800.0 /* the year 10000 */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
