@@ -24,18 +24,15 @@ static const struct string_field {
 };
 #define STRING_FIELDS (sizeof string_fields / sizeof *string_fields)
 
-static const char *string_of(const dsc_call_config *config, size_t field)
-{
+static const char *string_of(const dsc_call_config *config, size_t field) {
   return *(char *const *)(const void *)((const char *)config + string_fields[field].offset);
 }
 
-static char **string_place(dsc_call_config *config, size_t field)
-{
+static char **string_place(dsc_call_config *config, size_t field) {
   return (char **)(void *)((char *)config + string_fields[field].offset);
 }
 
-void dsc_call_config_defaults(dsc_call_config *config)
-{
+void dsc_call_config_defaults(dsc_call_config *config) {
   memset(config, 0, sizeof *config);
   config->timeout_ms = 10000;
   config->connect_timeout_ms = 1000;
@@ -45,22 +42,19 @@ void dsc_call_config_defaults(dsc_call_config *config)
   atomic_init(&config->refs, 1);
 }
 
-static dsc_err check_ms(const char *name, uint32_t ms, uint32_t low, uint32_t high, dsc_why *why)
-{
+static dsc_err check_ms(const char *name, uint32_t ms, uint32_t low, uint32_t high, dsc_why *why) {
   if (ms >= low && ms <= high) return DSC_OK;
   return dsc_fail(why, DSC_EINVALID, "%s: %.10g is not in %.10g..%.10g seconds", name, ms / 1000.0, low / 1000.0,
                   high / 1000.0);
 }
 
-static dsc_err check_count(const char *name, uint64_t count, uint64_t low, uint64_t high, dsc_why *why)
-{
+static dsc_err check_count(const char *name, uint64_t count, uint64_t low, uint64_t high, dsc_why *why) {
   if (count >= low && count <= high) return DSC_OK;
   return dsc_fail(why, DSC_EINVALID, "%s: %llu is not in %llu..%llu", name, (unsigned long long)count,
                   (unsigned long long)low, (unsigned long long)high);
 }
 
-static dsc_err check_numbers(const dsc_call_config *config, dsc_why *why)
-{
+static dsc_err check_numbers(const dsc_call_config *config, dsc_why *why) {
   dsc_err err = check_ms("timeout", config->timeout_ms, 1, DSC_CONFIG_TIME_MAX_MS, why);
   if (!err) err = check_ms("connect_timeout", config->connect_timeout_ms, 1, DSC_CONFIG_TIME_MAX_MS, why);
   if (!err) err = check_ms("deadline", config->deadline_ms, 1, DSC_CONFIG_TIME_MAX_MS, why);
@@ -73,8 +67,7 @@ static dsc_err check_numbers(const dsc_call_config *config, dsc_why *why)
   return err;
 }
 
-static dsc_err check_string(const char *name, const char *text, dsc_why *why)
-{
+static dsc_err check_string(const char *name, const char *text, dsc_why *why) {
   dsc_str s = dsc_str_of(text);
   if (s.n == 0) return dsc_fail(why, DSC_EINVALID, "%s: is empty", name);
   if (s.n > STRING_MAX_BYTES)
@@ -83,8 +76,7 @@ static dsc_err check_string(const char *name, const char *text, dsc_why *why)
   return DSC_OK;
 }
 
-static dsc_err check_strings(const dsc_call_config *config, dsc_why *why)
-{
+static dsc_err check_strings(const dsc_call_config *config, dsc_why *why) {
   for (size_t i = 0; i < STRING_FIELDS; i++) {
     const char *text = string_of(config, i);
     dsc_err err = text ? check_string(string_fields[i].name, text, why) : DSC_OK;
@@ -101,14 +93,12 @@ struct token_check {
   dsc_why *why;
 };
 
-static void look_at_token(void *ud, dsc_str bytes)
-{
+static void look_at_token(void *ud, dsc_str bytes) {
   struct token_check *check = ud;
   check->err = dsc_headers_check_value(DSC_STR_LITERAL("Access-Token"), bytes, check->why);
 }
 
-static dsc_err check_token(dsc_secret *token, dsc_why *why)
-{
+static dsc_err check_token(dsc_secret *token, dsc_why *why) {
   struct token_check check = {DSC_OK, why};
   if (token && !dsc_secret_use(token, look_at_token, &check))
     return dsc_fail(why, DSC_ENOMEM, "token: its memory can't be opened");
@@ -116,8 +106,7 @@ static dsc_err check_token(dsc_secret *token, dsc_why *why)
 }
 
 /* Copies what `from` points at; what was copied before a failure belongs to `made`. */
-static dsc_err copy_strings(dsc_call_config *made, const dsc_call_config *from)
-{
+static dsc_err copy_strings(dsc_call_config *made, const dsc_call_config *from) {
   for (size_t i = 0; i < STRING_FIELDS; i++) {
     const char *text = string_of(from, i);
     if (!text) continue;
@@ -128,8 +117,7 @@ static dsc_err copy_strings(dsc_call_config *made, const dsc_call_config *from)
   return DSC_OK;
 }
 
-dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *from, dsc_why *why)
-{
+dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *from, dsc_why *why) {
   *config = NULL;
   dsc_err err = check_numbers(from, why);
   if (!err) err = check_strings(from, why);
@@ -149,30 +137,26 @@ dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *fro
   return DSC_OK;
 }
 
-dsc_call_config *dsc_call_config_ref(dsc_call_config *config)
-{
+dsc_call_config *dsc_call_config_ref(dsc_call_config *config) {
   if (config) atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
   return config;
 }
 
-void dsc_call_config_unref(dsc_call_config *config)
-{
+void dsc_call_config_unref(dsc_call_config *config) {
   if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < STRING_FIELDS; i++) dsc_mem_free(*string_place(config, i));
   dsc_secret_unref(config->token);
   dsc_mem_free(config);
 }
 
-static bool numbers_equal(const dsc_call_config *a, const dsc_call_config *b)
-{
+static bool numbers_equal(const dsc_call_config *a, const dsc_call_config *b) {
   return a->timeout_ms == b->timeout_ms && a->connect_timeout_ms == b->connect_timeout_ms &&
          a->deadline_ms == b->deadline_ms && a->http2 == b->http2 && a->ssl == b->ssl &&
          a->tls.no_verify == b->tls.no_verify && a->retry == b->retry && a->max_attempts == b->max_attempts &&
          a->max_body == b->max_body && a->max_in_flight == b->max_in_flight && a->queue == b->queue;
 }
 
-bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b)
-{
+bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b) {
   if (!numbers_equal(a, b)) return false;
   for (size_t i = 0; i < STRING_FIELDS; i++) {
     const char *x = string_of(a, i), *y = string_of(b, i);
@@ -181,13 +165,11 @@ bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b)
   return dsc_secret_same(a->token, b->token);
 }
 
-void dsc_registry_timing_defaults(dsc_registry_timing *timing)
-{
+void dsc_registry_timing_defaults(dsc_registry_timing *timing) {
   *timing = (dsc_registry_timing){.heartbeat_ms = 5000, .ttl_ms = 10000, .resync_ms = 10000, .stale_grace_ms = 30000};
 }
 
-dsc_err dsc_registry_timing_check(const dsc_registry_timing *timing, dsc_why *why)
-{
+dsc_err dsc_registry_timing_check(const dsc_registry_timing *timing, dsc_why *why) {
   dsc_err err = check_ms("heartbeat", timing->heartbeat_ms, 100, HOUR_MS, why);
   if (!err) err = check_ms("ttl", timing->ttl_ms, 1000, DSC_CONFIG_TIME_MAX_MS, why);
   if (!err) err = check_ms("resync", timing->resync_ms, 100, HOUR_MS, why);

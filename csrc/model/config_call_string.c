@@ -30,23 +30,19 @@ static const struct word {
 static const char *const near_words[] = {"h1",       "h2",     "h3",     "http1", "http1.1", "http2", "http3",
                                          "http/1.1", "http/2", "http/3", "tls",   "ssl",     "ws",    "wss"};
 
-static dsc_err fail(const call_string *call, const char *sentence, dsc_why *why)
-{
+static dsc_err fail(const call_string *call, const char *sentence, dsc_why *why) {
   return dsc_fail(why, DSC_EINVALID, "call string: part %d %s", call->position, sentence);
 }
 
-static bool is_digit(char c)
-{
+static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-static bool is_letter(char c)
-{
+static bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
 }
 
-static bool is_clean_token(dsc_str part)
-{
+static bool is_clean_token(dsc_str part) {
   for (size_t i = 0; i < part.n; i++) {
     char c = part.p[i];
     bool alphanumeric = is_digit(c) || (is_letter(c) && (unsigned char)c < 0x80);
@@ -55,16 +51,14 @@ static bool is_clean_token(dsc_str part)
   return part.n <= DSC_CONFIG_TOKEN_MAX;
 }
 
-static bool is_near_word(dsc_str part)
-{
+static bool is_near_word(dsc_str part) {
   for (size_t i = 0; i < sizeof near_words / sizeof *near_words; i++)
     if (dsc_str_equal_nocase(part, dsc_str_of(near_words[i]))) return true;
   return false;
 }
 
 /* True for what was surely meant as a duration: "10min", "5sec", "-5s", "1h30min"; not for "550e8400-e29b-41d4". */
-static bool is_like_duration(dsc_str part)
-{
+static bool is_like_duration(dsc_str part) {
   size_t at = 0, end;
   if (part.n > 0 && (part.p[0] == '-' || part.p[0] == '+')) at++;
   size_t start = at;
@@ -76,8 +70,7 @@ static bool is_like_duration(dsc_str part)
   return end > at && (end == part.n || part.n <= DURATION_LIKE_MAX);
 }
 
-static dsc_err take_word(call_string *call, const struct word *word, dsc_why *why)
-{
+static dsc_err take_word(call_string *call, const struct word *word, dsc_why *why) {
   if (word->version != 0 && call->version != 0 && word->version != call->version)
     return fail(call, "names another HTTP version than a part before it", why);
   if (word->ssl >= 0 && call->ssl >= 0 && word->ssl != call->ssl)
@@ -87,16 +80,14 @@ static dsc_err take_word(call_string *call, const struct word *word, dsc_why *wh
   return DSC_OK;
 }
 
-static dsc_err take_timeout(call_string *call, uint64_t ms, dsc_why *why)
-{
+static dsc_err take_timeout(call_string *call, uint64_t ms, dsc_why *why) {
   if (ms == 0 || ms > DSC_CONFIG_TIME_MAX_MS) return fail(call, "is a timeout outside 0.001..86400 seconds", why);
   if (call->timeout != 0) return fail(call, "is a second timeout", why);
   call->timeout = ms;
   return DSC_OK;
 }
 
-static dsc_err take_token(call_string *call, dsc_str part, dsc_why *why)
-{
+static dsc_err take_token(call_string *call, dsc_str part, dsc_why *why) {
   if (is_like_duration(part))
     return fail(call, "begins like a timeout but is none (a number, bare for ms, or with ns, us, ms, s, m, h)", why);
   if (is_near_word(part)) return fail(call, "is not known; the words are 1, 2, s, https, http, h2c", why);
@@ -107,8 +98,7 @@ static dsc_err take_token(call_string *call, dsc_str part, dsc_why *why)
   return DSC_OK;
 }
 
-static dsc_err take_part(call_string *call, dsc_str part, dsc_why *why)
-{
+static dsc_err take_part(call_string *call, dsc_str part, dsc_why *why) {
   uint64_t ms;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (dsc_str_equal_nocase(part, dsc_str_of(words[i].name))) return take_word(call, &words[i], why);
@@ -116,8 +106,7 @@ static dsc_err take_part(call_string *call, dsc_str part, dsc_why *why)
   return take_token(call, part, why);
 }
 
-static dsc_err read_parts(call_string *call, dsc_str text, dsc_why *why)
-{
+static dsc_err read_parts(call_string *call, dsc_str text, dsc_why *why) {
   bool any = false;
   while (text.n > 0) {
     dsc_str part = dsc_str_cut(&text, ':');
@@ -130,8 +119,7 @@ static dsc_err read_parts(call_string *call, dsc_str text, dsc_why *why)
   return any ? DSC_OK : dsc_fail(why, DSC_EINVALID, "call string: is empty");
 }
 
-dsc_err dsc_call_config_parse(dsc_call_config **config, dsc_str text, dsc_why *why)
-{
+dsc_err dsc_call_config_parse(dsc_call_config **config, dsc_str text, dsc_why *why) {
   dsc_call_config from;
   call_string call = {.ssl = -1};
   *config = NULL;

@@ -31,13 +31,11 @@ typedef struct decimal {
   dsc_str fraction; /* digits behind the point */
 } decimal;
 
-static void skip(dsc_str *s, size_t n)
-{
+static void skip(dsc_str *s, size_t n) {
   *s = (dsc_str){s->p + n, s->n - n};
 }
 
-static dsc_str cut_digits(dsc_str *rest)
-{
+static dsc_str cut_digits(dsc_str *rest) {
   size_t n = 0;
   while (n < rest->n && rest->p[n] >= '0' && rest->p[n] <= '9') n++;
   dsc_str digits = {rest->p, n};
@@ -46,8 +44,7 @@ static dsc_str cut_digits(dsc_str *rest)
 }
 
 /* Cuts "12", "1.5", ".5" or "1." off; false when there is no digit or too many of them. */
-static bool cut_number(dsc_str *rest, decimal *number)
-{
+static bool cut_number(dsc_str *rest, decimal *number) {
   dsc_str whole = cut_digits(rest);
   number->whole = 0;
   number->fraction = (dsc_str){NULL, 0};
@@ -63,8 +60,7 @@ static bool cut_number(dsc_str *rest, decimal *number)
 }
 
 /* Cuts a unit off and returns its nanoseconds, 0 when there is none. */
-static uint64_t cut_unit(dsc_str *rest)
-{
+static uint64_t cut_unit(dsc_str *rest) {
   for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
     dsc_str name = dsc_str_of(units[i].name);
     if (!dsc_str_starts(*rest, name)) continue;
@@ -75,8 +71,7 @@ static uint64_t cut_unit(dsc_str *rest)
 }
 
 /* Adds `number` units to `*ns`; false when it overflows. */
-static bool add_up(uint64_t *ns, const decimal *number, uint64_t unit)
-{
+static bool add_up(uint64_t *ns, const decimal *number, uint64_t unit) {
   uint64_t sum, part = 0;
   bool more = false; /* anything below a nanosecond */
   if (__builtin_mul_overflow(number->whole, unit, &sum)) return false;
@@ -90,8 +85,7 @@ static bool add_up(uint64_t *ns, const decimal *number, uint64_t unit)
   return !__builtin_add_overflow(sum, part + more, &sum) && !__builtin_add_overflow(*ns, sum, ns);
 }
 
-static bool parse(dsc_str rest, bool bare_ms, uint64_t *ms)
-{
+static bool parse(dsc_str rest, bool bare_ms, uint64_t *ms) {
   uint64_t ns = 0;
   bool first = true;
   do {
@@ -106,19 +100,16 @@ static bool parse(dsc_str rest, bool bare_ms, uint64_t *ms)
   return true;
 }
 
-static dsc_err fail(dsc_str text, dsc_why *why)
-{
+static dsc_err fail(dsc_str text, dsc_why *why) {
   if (text.n > QUOTE_MAX) text.n = QUOTE_MAX;
   return dsc_fail(why, DSC_EINVALID, "\"%.*s\" is not a duration: a number with ns, us, ms, s, m or h behind it",
                   (int)text.n, text.n ? text.p : "");
 }
 
-dsc_err dsc_config_duration(dsc_str text, uint64_t *ms, dsc_why *why)
-{
+dsc_err dsc_config_duration(dsc_str text, uint64_t *ms, dsc_why *why) {
   return parse(text, false, ms) ? DSC_OK : fail(text, why);
 }
 
-dsc_err dsc_config_duration_or_ms(dsc_str text, uint64_t *ms, dsc_why *why)
-{
+dsc_err dsc_config_duration_or_ms(dsc_str text, uint64_t *ms, dsc_why *why) {
   return parse(text, true, ms) ? DSC_OK : fail(text, why);
 }

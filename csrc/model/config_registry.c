@@ -18,13 +18,11 @@
 #define TEXT_MAX_BYTES 8192
 #define HELP           "redis://[user][:password]@host:port/db"
 
-static dsc_err invalid(dsc_why *why, const char *sentence)
-{
+static dsc_err invalid(dsc_why *why, const char *sentence) {
   return dsc_fail(why, DSC_EINVALID, "registry: %s", sentence);
 }
 
-void dsc_registry_config_clear(dsc_registry_config *config)
-{
+void dsc_registry_config_clear(dsc_registry_config *config) {
   dsc_mem_free(config->text);
   dsc_mem_free(config->host);
   dsc_mem_free(config->user);
@@ -34,8 +32,7 @@ void dsc_registry_config_clear(dsc_registry_config *config)
   *config = (dsc_registry_config){.kind = DSC_REGISTRY_NONE};
 }
 
-static dsc_err set_string(char **field, dsc_str s)
-{
+static dsc_err set_string(char **field, dsc_str s) {
   char *copy = dsc_mem_strdup(s);
   if (!copy) return DSC_ENOMEM;
   dsc_mem_free(*field);
@@ -44,15 +41,13 @@ static dsc_err set_string(char **field, dsc_str s)
 }
 
 /* Reads digits alone: no sign, at most `max`. */
-static bool read_number(dsc_str s, int64_t max, int64_t *value)
-{
+static bool read_number(dsc_str s, int64_t max, int64_t *value) {
   if (s.n == 0 || s.p[0] < '0' || s.p[0] > '9') return false;
   return dsc_str_to_int(s, value) && *value <= max;
 }
 
 /* Sets host and port ("" for either: the default) after checking them together, as an address. */
-static dsc_err set_host(dsc_registry_config *config, dsc_str host, bool is_v6, dsc_str port, dsc_why *why)
-{
+static dsc_err set_host(dsc_registry_config *config, dsc_str host, bool is_v6, dsc_str port, dsc_why *why) {
   dsc_addr addr;
   int64_t number = DEFAULT_PORT;
   if (port.n > 0 && (!read_number(port, 65535, &number) || number == 0))
@@ -69,15 +64,13 @@ static dsc_err set_host(dsc_registry_config *config, dsc_str host, bool is_v6, d
   return set_string(&config->host, dsc_str_of(addr.host));
 }
 
-static dsc_err set_user(dsc_registry_config *config, dsc_str user, dsc_why *why)
-{
+static dsc_err set_user(dsc_registry_config *config, dsc_str user, dsc_why *why) {
   if (user.n > NAME_MAX_BYTES || !dsc_str_is_clean(user))
     return invalid(why, "the user name is longer than 255 bytes or holds control characters");
   return set_string(&config->user, user);
 }
 
-static dsc_err set_password(dsc_registry_config *config, dsc_str password)
-{
+static dsc_err set_password(dsc_registry_config *config, dsc_str password) {
   dsc_secret *secret = dsc_secret_new(password);
   if (!secret) return DSC_ENOMEM;
   dsc_secret_unref(config->password);
@@ -86,8 +79,7 @@ static dsc_err set_password(dsc_registry_config *config, dsc_str password)
 }
 
 /* Decodes `s` into `buf`, which must be empty. */
-static dsc_err decode(dsc_buf *buf, dsc_str s, dsc_why *why)
-{
+static dsc_err decode(dsc_buf *buf, dsc_str s, dsc_why *why) {
   /* room for all of it first: a buffer that grew while decoding would leave half a password behind */
   dsc_err err = dsc_buf_add_str(buf, s);
   dsc_buf_reset(buf);
@@ -95,14 +87,12 @@ static dsc_err decode(dsc_buf *buf, dsc_str s, dsc_why *why)
   return err == DSC_EINVALID ? invalid(why, "a '%' is not followed by two hexadecimal digits; write it %25") : err;
 }
 
-static void wipe(dsc_buf *buf)
-{
+static void wipe(dsc_buf *buf) {
   if (buf->data) dsc_secret_wipe(buf->data, buf->cap);
   dsc_buf_clear(buf);
 }
 
-static dsc_err url_user(dsc_registry_config *config, const dsc_url *url, dsc_why *why)
-{
+static dsc_err url_user(dsc_registry_config *config, const dsc_url *url, dsc_why *why) {
   dsc_buf buf;
   dsc_buf_init(&buf, 0);
   dsc_err err = DSC_OK;
@@ -125,8 +115,7 @@ typedef struct url_job {
   bool has_db;
 } url_job;
 
-static dsc_err set_db(url_job *job, dsc_str value, dsc_why *why)
-{
+static dsc_err set_db(url_job *job, dsc_str value, dsc_why *why) {
   int64_t db;
   if (!read_number(value, INT32_MAX, &db)) return invalid(why, "the database is not a number from 0 up");
   if (job->has_db && job->config->db != (uint32_t)db) return invalid(why, "two different databases are given");
@@ -135,8 +124,7 @@ static dsc_err set_db(url_job *job, dsc_str value, dsc_why *why)
   return DSC_OK;
 }
 
-static dsc_err set_connect_timeout(url_job *job, dsc_str value, dsc_why *why)
-{
+static dsc_err set_connect_timeout(url_job *job, dsc_str value, dsc_why *why) {
   uint64_t ms;
   if (dsc_config_duration_or_ms(value, &ms, NULL))
     return invalid(why, "connectTimeout is not a duration such as 500ms, 1.5s or a number of milliseconds");
@@ -145,8 +133,7 @@ static dsc_err set_connect_timeout(url_job *job, dsc_str value, dsc_why *why)
   return DSC_OK;
 }
 
-static dsc_err set_id(url_job *job, dsc_str value, dsc_why *why)
-{
+static dsc_err set_id(url_job *job, dsc_str value, dsc_why *why) {
   if (value.n > NAME_MAX_BYTES || !dsc_str_is_clean(value))
     return invalid(why, "id is longer than 255 bytes or holds control characters");
   return set_string(&job->config->id, value);
@@ -164,8 +151,7 @@ static const struct parameter {
 };
 
 /* Names an unknown parameter, if it can be a name at all: else it may be the rest of a password. */
-static dsc_err unknown_parameter(dsc_str key, dsc_why *why)
-{
+static dsc_err unknown_parameter(dsc_str key, dsc_why *why) {
   bool is_name = key.n > 0 && key.n <= 32;
   for (size_t i = 0; i < key.n && is_name; i++) {
     char letter = (char)(key.p[i] | 0x20);
@@ -178,8 +164,7 @@ static dsc_err unknown_parameter(dsc_str key, dsc_why *why)
 }
 
 /* An empty value says nothing, so it sets nothing. */
-static dsc_err set_parameter(url_job *job, dsc_str key, dsc_str value, dsc_why *why)
-{
+static dsc_err set_parameter(url_job *job, dsc_str key, dsc_str value, dsc_why *why) {
   for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
     if (!dsc_str_equal_nocase(key, dsc_str_of(parameters[i].name))) continue;
     if (!parameters[i].set || value.n == 0) return DSC_OK;
@@ -193,13 +178,11 @@ static dsc_err set_parameter(url_job *job, dsc_str key, dsc_str value, dsc_why *
   return unknown_parameter(key, why);
 }
 
-static bool holds(dsc_str s, char c)
-{
+static bool holds(dsc_str s, char c) {
   return s.n > 0 && memchr(s.p, c, s.n) != NULL;
 }
 
-static dsc_err parse_url(dsc_registry_config *config, dsc_str text, dsc_why *why)
-{
+static dsc_err parse_url(dsc_registry_config *config, dsc_str text, dsc_why *why) {
   dsc_url url;
   dsc_why cause;
   dsc_str key, value, path;
@@ -218,8 +201,7 @@ static dsc_err parse_url(dsc_registry_config *config, dsc_str text, dsc_why *why
 }
 
 /* One part behind host:port: a number from 1 to 15 is the database, all else the password. */
-static dsc_err old_part(dsc_registry_config *config, dsc_str part, dsc_why *why)
-{
+static dsc_err old_part(dsc_registry_config *config, dsc_str part, dsc_why *why) {
   int64_t number;
   bool is_number = part.p[0] != '0' && read_number(part, OLD_DEFAULT_DB, &number);
   if (dsc_str_equal(part, DSC_STR_LITERAL("0")))
@@ -234,8 +216,7 @@ static dsc_err old_part(dsc_registry_config *config, dsc_str part, dsc_why *why)
 }
 
 /* Cuts the host off "host:port...", with its brackets if it has some. */
-static bool cut_host(dsc_str *rest, dsc_str *host)
-{
+static bool cut_host(dsc_str *rest, dsc_str *host) {
   bool is_v6 = rest->n > 0 && rest->p[0] == '[';
   if (is_v6) {
     dsc_str inner = {rest->p + 1, rest->n - 1};
@@ -249,8 +230,7 @@ static bool cut_host(dsc_str *rest, dsc_str *host)
   return is_v6;
 }
 
-static dsc_err parse_old(dsc_registry_config *config, dsc_str text, dsc_why *why)
-{
+static dsc_err parse_old(dsc_registry_config *config, dsc_str text, dsc_why *why) {
   dsc_str host, rest = text;
   if (!holds(text, ':'))
     return invalid(why, "a bare name is no address, and keys of Go config files are not read; write " HELP
@@ -268,15 +248,13 @@ static dsc_err parse_old(dsc_registry_config *config, dsc_str text, dsc_why *why
   return err;
 }
 
-static dsc_err parse_memory(dsc_registry_config *config, dsc_str name, dsc_why *why)
-{
+static dsc_err parse_memory(dsc_registry_config *config, dsc_str name, dsc_why *why) {
   config->kind = DSC_REGISTRY_MEMORY;
   if (name.n == 0 || name.n > NAME_MAX_BYTES) return invalid(why, "memory://name takes a name of 1 to 255 bytes");
   return set_string(&config->name, name);
 }
 
-static dsc_err parse_scheme(dsc_registry_config *config, dsc_str scheme, dsc_str text, dsc_why *why)
-{
+static dsc_err parse_scheme(dsc_registry_config *config, dsc_str scheme, dsc_str text, dsc_why *why) {
   static const char *const later[] = {"rediss", "unix", "redis+sentinel", "redis+cluster", NULL};
   if (dsc_str_equal_nocase(scheme, DSC_STR_LITERAL("redis"))) return parse_url(config, text, why);
   if (dsc_str_equal_nocase(scheme, DSC_STR_LITERAL("memory"))) {
@@ -290,8 +268,7 @@ static dsc_err parse_scheme(dsc_registry_config *config, dsc_str scheme, dsc_str
   return invalid(why, "unknown scheme; known are redis:// and memory://");
 }
 
-static dsc_err parse_any(dsc_registry_config *config, dsc_str text, dsc_why *why)
-{
+static dsc_err parse_any(dsc_registry_config *config, dsc_str text, dsc_why *why) {
   if (text.n == 0) return DSC_OK;
   if (text.n > TEXT_MAX_BYTES) return invalid(why, "longer than 8192 bytes");
   if (!dsc_str_is_clean(text)) return invalid(why, "control characters are not allowed");
@@ -301,8 +278,7 @@ static dsc_err parse_any(dsc_registry_config *config, dsc_str text, dsc_why *why
 }
 
 /* What the options say wins; an empty user or password is none. */
-static dsc_err merge_options(dsc_registry_config *config, const char *user, dsc_secret *password, dsc_why *why)
-{
+static dsc_err merge_options(dsc_registry_config *config, const char *user, dsc_secret *password, dsc_why *why) {
   dsc_err err = user ? set_user(config, dsc_str_of(user), why) : DSC_OK;
   if (err) return err;
   if (password) {
@@ -322,8 +298,7 @@ static dsc_err merge_options(dsc_registry_config *config, const char *user, dsc_
   return DSC_OK;
 }
 
-static dsc_err add_redis_text(dsc_buf *buf, const dsc_registry_config *config)
-{
+static dsc_err add_redis_text(dsc_buf *buf, const dsc_registry_config *config) {
   bool is_v6 = strchr(config->host, ':') != NULL;
   dsc_buf_addf(buf, "redis://");
   if (config->user) {
@@ -338,8 +313,7 @@ static dsc_err add_redis_text(dsc_buf *buf, const dsc_registry_config *config)
   return buf->err;
 }
 
-static dsc_err set_text(dsc_registry_config *config)
-{
+static dsc_err set_text(dsc_registry_config *config) {
   dsc_buf buf;
   dsc_buf_init(&buf, 0);
   if (config->kind == DSC_REGISTRY_REDIS) add_redis_text(&buf, config);
@@ -350,8 +324,7 @@ static dsc_err set_text(dsc_registry_config *config)
 }
 
 dsc_err dsc_registry_config_parse(dsc_registry_config *config, dsc_str text, const char *user, dsc_secret *password,
-                                  dsc_why *why)
-{
+                                  dsc_why *why) {
   *config = (dsc_registry_config){.kind = DSC_REGISTRY_NONE};
   dsc_err err = parse_any(config, text, why);
   if (!err && config->kind == DSC_REGISTRY_REDIS) err = merge_options(config, user, password, why);

@@ -59,27 +59,23 @@ typedef struct relay_job {
   char ip[INET6_ADDRSTRLEN]; /* the peer's, "" when it has none */
 } relay_job;
 
-static bool same(const char *name, const char *other)
-{
+static bool same(const char *name, const char *other) {
   return dsc_str_equal_nocase(dsc_str_of(name), dsc_str_of(other));
 }
 
-static bool is_among(const char *const *list, const char *name)
-{
+static bool is_among(const char *const *list, const char *name) {
   for (; *list; list++)
     if (same(*list, name)) return true;
   return false;
 }
 
-static bool is_ip(int family, const char *text)
-{
+static bool is_ip(int family, const char *text) {
   unsigned char binary[sizeof(struct in6_addr)];
   return inet_pton(family, text, binary) == 1;
 }
 
 /* Returns the host part of ip, ip:port, [v6] or [v6]:port, without a zone. */
-static dsc_str host_part(dsc_str remote)
-{
+static dsc_str host_part(dsc_str remote) {
   if (remote.n > 0 && remote.p[0] == '[') {
     remote.p++, remote.n--;
     remote = dsc_str_cut(&remote, ']');
@@ -93,8 +89,7 @@ static dsc_str host_part(dsc_str remote)
 
 /* Writes the peer's IP into `ip`; "" when the text is none (a socket's path, a name). A v4-mapped address is written as
 ** IPv4: that is what the client has. */
-static void peer_ip(char *ip, size_t size, dsc_str remote)
-{
+static void peer_ip(char *ip, size_t size, dsc_str remote) {
   dsc_str host = host_part(dsc_str_trim(remote));
   ip[0] = '\0';
   if (host.n == 0 || host.n >= size || memchr(host.p, '\0', host.n)) return;
@@ -110,15 +105,13 @@ static void peer_ip(char *ip, size_t size, dsc_str remote)
 }
 
 /* Trims `value`; false when nothing is left or it isn't clean. */
-static bool is_usable(const char *name, dsc_str *value)
-{
+static bool is_usable(const char *name, dsc_str *value) {
   *value = dsc_str_trim(*value);
   return value->n > 0 && dsc_headers_check_value(dsc_str_of(name), *value, NULL) == DSC_OK;
 }
 
 /* Finds the next usable value of `name` from item `*at` on; false at the end. */
-static bool next_value(const relay_job *job, const char *name, size_t *at, dsc_str *value)
-{
+static bool next_value(const relay_job *job, const char *name, size_t *at, dsc_str *value) {
   while (job->incoming && *at < job->incoming->count) {
     const dsc_header *item = &job->incoming->items[(*at)++];
     *value = item->value;
@@ -128,21 +121,18 @@ static bool next_value(const relay_job *job, const char *name, size_t *at, dsc_s
 }
 
 /* Adds under the name `as`, unless that is there already. The one way out: hence the ban stands here. */
-static dsc_err add(relay_job *job, const char *as, dsc_str value)
-{
+static dsc_err add(relay_job *job, const char *as, dsc_str value) {
   if (is_among(never, as)) return DSC_OK;
   if (dsc_headers_find(job->out, dsc_str_of(as))) return DSC_OK;
   return dsc_headers_add(job->out, dsc_str_of(as), value);
 }
 
-static dsc_err add_piece(dsc_buf *buf, dsc_str piece)
-{
+static dsc_err add_piece(dsc_buf *buf, dsc_str piece) {
   if (buf->len > 0) dsc_buf_add(buf, ", ", 2);
   return dsc_buf_add_str(buf, piece);
 }
 
-static dsc_err relay_joined(relay_job *job, const char *name)
-{
+static dsc_err relay_joined(relay_job *job, const char *name) {
   dsc_buf buf;
   dsc_str value;
   size_t at = 0;
@@ -158,8 +148,7 @@ static dsc_err relay_joined(relay_job *job, const char *name)
 }
 
 /* Relays the first of `name`, else of `other` (NULL: none), else `fallback` from the peer, under the name `name`. */
-static dsc_err relay_first(relay_job *job, const char *name, const char *other, dsc_str fallback)
-{
+static dsc_err relay_first(relay_job *job, const char *name, const char *other, dsc_str fallback) {
   dsc_str value;
   size_t at = 0, other_at = 0;
   if (next_value(job, name, &at, &value)) return add(job, name, value);
@@ -167,8 +156,7 @@ static dsc_err relay_first(relay_job *job, const char *name, const char *other, 
   return is_usable(name, &fallback) ? add(job, name, fallback) : DSC_OK;
 }
 
-static dsc_err relay_name(relay_job *job, const char *name)
-{
+static dsc_err relay_name(relay_job *job, const char *name) {
   static const dsc_relay_peer nobody;
   const dsc_header_names *standard = &dsc_headers_default_names, *names = job->names;
   const dsc_relay_peer *peer = job->peer ? job->peer : &nobody;
@@ -183,8 +171,7 @@ static dsc_err relay_name(relay_job *job, const char *name)
 }
 
 dsc_err dsc_headers_relay(dsc_headers *out, const dsc_headers *incoming, const dsc_relay_peer *peer,
-                          const char *const *list, const dsc_header_names *names)
-{
+                          const char *const *list, const dsc_header_names *names) {
   relay_job job = {.out = out, .incoming = incoming, .peer = peer, .names = names};
   if (peer) peer_ip(job.ip, sizeof job.ip, peer->remote_addr);
   for (; *list; list++) {

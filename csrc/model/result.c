@@ -11,15 +11,13 @@
 
 #define FIRST_TRACE_CAP ((size_t)4)
 
-dsc_result *dsc_result_new(void)
-{
+dsc_result *dsc_result_new(void) {
   dsc_result *result = dsc_mem_zalloc(1, sizeof *result);
   if (result) dsc_headers_init(&result->headers);
   return result;
 }
 
-void dsc_result_free(dsc_result *result)
-{
+void dsc_result_free(dsc_result *result) {
   if (!result) return;
   dsc_result_clear_answer(result);
   dsc_mem_free(result->why);
@@ -27,13 +25,11 @@ void dsc_result_free(dsc_result *result)
   dsc_mem_free(result);
 }
 
-bool dsc_result_ok(const dsc_result *result)
-{
+bool dsc_result_ok(const dsc_result *result) {
   return result->err == DSC_OK && result->status > 0 && result->status < 400;
 }
 
-void dsc_result_fail(dsc_result *result, dsc_err err, const char *why)
-{
+void dsc_result_fail(dsc_result *result, dsc_err err, const char *why) {
   char *former = result->why; /* `why` may be just that */
   result->err = err;
   result->why = err ? dsc_mem_strdup(dsc_str_of(why ? why : dsc_err_text(err))) : NULL;
@@ -41,8 +37,7 @@ void dsc_result_fail(dsc_result *result, dsc_err err, const char *why)
 }
 
 /* Makes room for one more entry; false when there is none to be had. */
-static bool reserve_trace(dsc_result *result)
-{
+static bool reserve_trace(dsc_result *result) {
   if (result->n_trace < result->trace_cap) return true;
   if (result->trace_cap >= DSC_RESULT_TRACE_MAX) return false;
   size_t cap = result->trace_cap ? result->trace_cap * 2 : FIRST_TRACE_CAP;
@@ -54,8 +49,7 @@ static bool reserve_trace(dsc_result *result)
   return true;
 }
 
-void dsc_result_trace(dsc_result *result, dsc_str node, int status, dsc_err err, double seconds)
-{
+void dsc_result_trace(dsc_result *result, dsc_str node, int status, dsc_err err, double seconds) {
   result->attempts++;
   if (!reserve_trace(result)) return;
   dsc_trace *entry = &result->trace[result->n_trace++];
@@ -67,8 +61,7 @@ void dsc_result_trace(dsc_result *result, dsc_str node, int status, dsc_err err,
   entry->seconds = seconds;
 }
 
-void dsc_result_clear_answer(dsc_result *result)
-{
+void dsc_result_clear_answer(dsc_result *result) {
   result->status = result->http_major = result->http_minor = 0;
   dsc_mem_free(result->reason);
   dsc_mem_free(result->body);
