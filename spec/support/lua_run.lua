@@ -1,0 +1,62 @@
+-- lua_run - Lua programs in a process of their own, with the built module on the path: exits, crashes, forks.
+--
+--   local r = lua_run("print(require 'discover'._VERSION)")   -- r.ok r.code r.signal r.out r.err
+--   local p = lua_run.start(code, { args = {...}, env = {...} })   -- a proc, for programs that go on
+local proc = require "spec.support.proc"
+
+local lua_run = {}
+
+-- The interpreter that runs these specs.
+function lua_run.interpreter()
+  if rawget(_G, "jit") then return "luajit" end
+  return "lua" .. _VERSION:match "%d+%.%d+"
+end
+
+-- The folder of the build under test, absolute.
+function lua_run.build()
+  local build = os.getenv "DISCOVER_BUILD" or "build/dev"
+  return build:sub(1, 1) == "/" and build or proc.root() .. "/" .. build
+end
+
+-- LUA_PATH and LUA_CPATH with the working tree's module and the build under test in front.
+function lua_run.paths()
+  local root, build = proc.root(), lua_run.build()
+  return {
+    LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;"):format(root, root, root),
+    LUA_CPATH = build .. "/lua/?.so;;",
+    LUA_PATH_5_4 = false, LUA_CPATH_5_4 = false,
+  }
+end
+
+local function prepare(code, options)
+  local dir = proc.tmpdir()
+  local file = proc.write_file(dir .. "/program.lua", code)
+  local start = { name = "lua", sanitize = true, cwd = options.cwd, stdin = options.stdin,
+                  stdout = options.stdout or dir .. "/out", stderr = options.stderr or dir .. "/err",
+                  env = lua_run.paths() }
+  for name, value in pairs(options.env or {}) do start.env[name] = value end
+  for _, word in ipairs(options.wrap or {}) do start[#start + 1] = word end
+  start[#start + 1] = options.interpreter or lua_run.interpreter()
+  start[#start + 1] = file
+  for _, word in ipairs(options.args or {}) do start[#start + 1] = word end
+  return start
+end
+
+-- Starts a program and returns its proc. Options: args, env, cwd, stdin (a file), stdout, stderr, interpreter,
+-- wrap (words put before the interpreter).
+function lua_run.start(code, options)
+  return proc.start(prepare(code, options or {}))
+end
+
+-- Runs a program to its end. The same options, and timeout (30 s, scaled): then it is killed and r.timeout is true.
+function lua_run.run(code, options)
+  options = options or {}
+  local p = lua_run.start(code, options)
+  local exit, signal = p:wait(options.timeout or 30)
+  local timeout = not exit
+  if timeout then exit, signal = p:destroy() end
+  local out, err = p:output()
+  return { ok = exit == 0, code = exit, signal = signal, timeout = timeout, out = out, err = err or "" }
+end
+
+return setmetatable(lua_run, { __call = function(_, ...) return lua_run.run(...) end })
