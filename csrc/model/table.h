@@ -4,11 +4,12 @@
 ** One mutex over the map, the balancers and the version. Only nodes that may be picked now are in the balancers;
 ** isolated ones wait in a list, in the order in which they were isolated. Balancers are made at first use.
 **
-** Stale rules (DESIGN 3): a goodbye is obeyed at once, absence is doubted. A node whose key or row is missing becomes
+** Stale rules: a goodbye is obeyed at once, absence is doubted. A node whose key or row is missing becomes
 ** stale: it serves on while its calls succeed, and goes at its first failure or after the grace, but only while
 ** the app has a node that is not stale. Nodes set by the user are touched by the user alone.
 **
-** What changed is reported in a dsc_changes that the caller provides, and told to others after unlocking.
+** What changed is reported in a dsc_changes that the caller provides (NULL: not wanted), and told to others after unlocking. The table
+** counts isolations and recoveries in its counters itself.
 */
 #ifndef DSC_MODEL_TABLE_H
 #define DSC_MODEL_TABLE_H
@@ -69,12 +70,14 @@ typedef struct dsc_row {
   dsc_str metadata; /* of the key */
 } dsc_row;
 
-/* Applies a whole read: alive rows are set, dead and missing ones become stale. Rows with bad addresses are skipped. The mean for
-** newcomers is taken once. Any thread. Rows are borrowed. Fails: DSC_ENOMEM, what was applied stays. */
+/* Applies a whole read: alive rows are set, dead and missing ones become stale. Rows with bad addresses or weight 0 are skipped. A dead row
+** whose node is unknown is added as a stale node only if the app has no node that is not stale (else it is nobody). The mean for
+** newcomers is taken once. Any thread. Rows are borrowed. Fails: DSC_ENOMEM, what was applied stays (nothing, if the address of a message
+** could not be remembered). */
 dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint64_t now_ms, dsc_changes *changes);
 
 /* Removes stale nodes whose grace is over, while a node that is not stale remains. Any thread. Returns when (ms on the
-** clock) the next one is due, 0: none. */
+** clock) the next one is due, 0: none (also while all are stale: sweep again after a read or a message). */
 uint64_t dsc_table_sweep(dsc_table *table, uint64_t grace_ms, uint64_t now_ms, dsc_changes *changes);
 
 /* Picks a node and counts it: load, in_flight, attempts. An isolated node whose probe is due comes first, if `pick->repeatable`
@@ -87,8 +90,8 @@ dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe)
 ** if one is due. Any thread. Fails: NULL. */
 dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe);
 
-/* Reports the end of what dsc_table_pick() began: in_flight goes down, the outcome feeds the health law; a failed stale node
-** goes. Any thread. Does not take the reference. */
+/* Reports the end of what dsc_table_pick() began: in_flight goes down (never below 0), the outcome feeds the health law; a failed
+** stale node goes while another is not stale. A node that is gone already is only counted. Any thread. Does not take the reference. */
 void dsc_table_done(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
                     uint64_t now_ms, dsc_changes *changes);
 
