@@ -63,6 +63,7 @@ void *dsc_mem_alloc(size_t size) {
 }
 
 void *dsc_mem_zalloc(size_t count, size_t size) {
+  if (size > 0 && count > SIZE_MAX / size) return NULL; /* here, because calloc of a sanitizer would abort */
   return refused() ? NULL : counted(calloc(count ? count : 1, size ? size : 1));
 }
 

@@ -101,7 +101,7 @@ static bool port_is_good(dsc_str port) {
 
 dsc_err dsc_url_parse(dsc_url *url, dsc_str text, dsc_why *why) {
   *url = (dsc_url){0};
-  dsc_str rest = text;
+  dsc_str rest = text.n ? text : DSC_STR_LITERAL("");
   if (!bytes_are_good(text))
     return dsc_fail(why, DSC_EINVALID, "URL: blanks, control characters and '#' must be percent-encoded");
   url->scheme = cut_before(&rest, ":");
