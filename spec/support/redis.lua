@@ -1,6 +1,6 @@
 -- redis - private redis-servers for specs: on a free port, in a folder of their own, gone at the end.
 --
---   local r = redis.start()                        -- { password=, acl={"user u on >p ..."}, save=true, args={...}, db=15 }
+--   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port= }
 --   r:url()  r:cli("HGETALL", "app")  r:hash("app")
 --   r:kill() r:pause() r:resume() r:stop() r:start() r:restart()  r:save()
 local port = require "spec.support.port"
@@ -57,8 +57,8 @@ end
 function methods:url(options)
   options = options or {}
   local password = options.password or self.password
-  local login = (options.user or password) and ((options.user or "") .. (password and ":" .. password or "") .. "@") or ""
-  return ("redis://%s%s:%d/%d%s"):format(login, self.host, self.port, options.db or self.db,
+  local user = (options.user or "") .. (password and ":" .. password or "")
+  return ("redis://%s%s:%d/%d%s"):format(user ~= "" and user .. "@" or "", self.host, self.port, options.db or self.db,
     options.query and "?" .. options.query or "")
 end
 
@@ -84,8 +84,9 @@ end
 
 -- Runs one command and returns its reply as Lua values: null is nil, an error nil, "ERR ...", arrays lists with n.
 function methods:cli(...)
-  local connection, why = self.connection, nil
+  local connection = self.connection
   if not connection then
+    local why
     connection, why = self:connect()
     if not connection then return nil, why end
     self.connection = connection

@@ -1,7 +1,8 @@
 -- scripted - a hostile or lame server in a process of its own: plays a script per connection and keeps a journal.
 --
---   local s = scripted.start{ { "read_request", { "send", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n" }, "close" } }
---   s.addr s.port  s:requests([method])  s:commands([name])  s:connections()  s:journal()  s:kill()  s:restart([scripts])
+--   local s = scripted.start{ { "read_request", { "send", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n" } } }
+--   s.addr s.port  s:requests([method])  s:commands([name])  s:connections()  s:journal([event])
+--   s:wait(fn [, seconds])  s:kill()  s:restart([scripts])
 --
 -- A script is a list of steps; connection i plays script i, the last one stays. Steps (a word or {word, ...}):
 --   "read_request"  {"read", n}  {"send", bytes}  {"respond", status, body, "Name: value\r\n"}

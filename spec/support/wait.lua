@@ -49,7 +49,9 @@ function wait.holds(fn, seconds, what)
   local deadline = wait.now() + seconds
   repeat
     local ok, why = fn()
-    if not ok then error(("%s did not hold%s"):format(what or "a condition", why and ": " .. tostring(why) or ""), 2) end
+    if not ok then
+      error(("%s did not hold%s"):format(what or "a condition", why and ": " .. tostring(why) or ""), 2)
+    end
     socket.sleep(0.005)
   until wait.now() >= deadline
 end
