@@ -1,0 +1,136 @@
+/*
+** http_impl.h - what the http*.c files share, and nobody else: libcurl is spoken to in these files only.
+**
+**     http.c         a client's life, and an attempt's: look-up, waiting, running, ready, delivered
+**     http_watch.c   curl's sockets and time-outs on the loop
+**     http_easy.c    prepared easy handles: constant options once, per attempt what differs; header lines, the secret among them
+**     http_answer.c  curl's callbacks that build the answer
+**     http_judge.c   what curl's result means in our words
+**
+** Everything here belongs to the loop's thread.
+*/
+#ifndef DSC_NET_HTTP_IMPL_H
+#define DSC_NET_HTTP_IMPL_H
+
+#include <curl/curl.h>
+
+#include "base/addr.h"
+#include "base/list.h"
+#include "net/http.h"
+
+#define DSC_HTTP_BUCKETS 64 /* of watches, by descriptor */
+
+typedef enum dsc_http_phase {
+  DSC_HTTP_IDLE,     /* in http->idle */
+  DSC_HTTP_LOOKUP,   /* in http->busy, a question is open */
+  DSC_HTTP_WAITING,  /* in http->waiting, for one of the connections */
+  DSC_HTTP_RUNNING,  /* in http->busy, curl has it */
+  DSC_HTTP_READY,    /* in http->ready */
+  DSC_HTTP_DELIVERED /* in no list, inside `done` */
+} dsc_http_phase;
+
+typedef enum dsc_http_mode { DSC_HTTP_NO_MODE, DSC_HTTP_GET, DSC_HTTP_HEAD, DSC_HTTP_POST } dsc_http_mode;
+
+struct dsc_http {
+  dsc_loop *loop;
+  dsc_resolver *resolver;
+  CURLM *multi;
+  dsc_timer *curl_timer;
+  dsc_timer *bell; /* delivers what became ready outside a callback of the loop */
+  dsc_link busy, waiting, ready, idle;
+  size_t active;  /* in any phase but idle */
+  size_t running; /* in curl's hands */
+  size_t idle_count;
+  bool in_send; /* completions must wait for the bell */
+  dsc_link watches[DSC_HTTP_BUCKETS];
+};
+
+struct dsc_http_attempt {
+  dsc_link link;
+  dsc_http *http;
+  dsc_http_phase phase;
+  CURL *easy;
+  dsc_http_request request;
+  dsc_http_done done;
+  void *ud;
+  uint64_t deadline_ms;
+  dsc_resolve *question;
+  dsc_timer *timer; /* made when first needed: look-up and waiting; curl keeps its own time */
+  /* what is sent; the lines hold the secret and are wiped */
+  char *lines;
+  size_t lines_len, lines_cap;
+  struct curl_slist *nodes;
+  size_t nodes_cap;
+  struct curl_slist resolve_node;
+  char resolve_text[DSC_ADDR_MAX + DSC_RESOLVE_MAX_ADDRS * 51];
+  bool resolve_set;
+  /* what was seen */
+  dsc_http_answer answer;
+  dsc_buf body;
+  size_t header_bytes;
+  bool in_block, headers_done;
+  dsc_err broke;     /* one of our callbacks refused: why */
+  const char *cause; /* goes with it, static */
+  int socket_errno;  /* no socket could be made */
+  unsigned calls;    /* of the prerequisite callback, in this run of curl's */
+  bool sent, replaced, restart;
+  char curl_text[CURL_ERROR_SIZE];
+  /* what the handle is set to */
+  char set_addr[DSC_ADDR_MAX];
+  char set_method[24];
+  dsc_http_mode set_mode;
+  long set_timeout, set_connect_timeout;
+  bool set_fresh;
+};
+
+/* http_watch.c: prepares the multi handle, its timer, and the watches. Fails: DSC_ENOMEM, DSC_EIO. */
+dsc_err dsc_http_watch_init(dsc_http *http);
+
+/* Closes the multi handle with all connections. The easy handles must be out of it. */
+void dsc_http_watch_fini(dsc_http *http);
+
+/* Lets curl do what is due now, without waiting for its timer. */
+void dsc_http_watch_kick(dsc_http *http);
+
+/* curl's callbacks for making and closing sockets; ud: the attempt, and the client. */
+curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr);
+int dsc_http_watch_close(void *ud, curl_socket_t fd);
+
+/* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). */
+void dsc_http_pump(dsc_http *http);
+
+/* http_easy.c: makes an attempt with an easy handle on which everything constant is set. Fails: NULL: out of memory. */
+dsc_http_attempt *dsc_http_easy_new(dsc_http *http);
+
+/* Frees an attempt that is in no list. */
+void dsc_http_easy_free(dsc_http_attempt *attempt);
+
+/* Sets what differs for this request; `found` holds the addresses of a name, NULL for a literal. Fails: DSC_EINVALID,
+** DSC_ENOMEM, with a sentence in the answer. */
+dsc_err dsc_http_easy_prepare(dsc_http_attempt *attempt, const dsc_resolve_answer *found);
+
+/* Sets the time-outs to what is left. */
+void dsc_http_easy_set_time(dsc_http_attempt *attempt);
+
+/* Forces (or not) a fresh connection. */
+void dsc_http_easy_set_fresh(dsc_http_attempt *attempt, bool fresh);
+
+/* Wipes the header lines. */
+void dsc_http_easy_wipe(dsc_http_attempt *attempt);
+
+/* http_answer.c: makes ready for a new answer. */
+void dsc_http_answer_reset(dsc_http_attempt *attempt);
+
+/* curl's callbacks; ud: the attempt. */
+size_t dsc_http_answer_header(char *bytes, size_t size, size_t count, void *ud);
+size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);
+int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port);
+
+/* http_judge.c: turns curl's result into the answer. */
+void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result);
+
+/* Ends the answer with an error and a sentence, in which the node is named. */
+__attribute__((format(printf, 3, 4))) void dsc_http_judge_fail(dsc_http_attempt *attempt, dsc_err err,
+                                                               const char *format, ...);
+
+#endif

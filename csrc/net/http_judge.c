@@ -1,0 +1,144 @@
+/*
+** http_judge.c - what the end of a transfer means in our words.
+**
+** Three questions: whose fault (the node's or this process's), which code, and which sentence. curl's own sentence is used only where
+** it says more than we know; it never holds a header's value.
+*/
+#include "net/http_impl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void dsc_http_judge_fail(dsc_http_attempt *attempt, dsc_err err, const char *format, ...) {
+  dsc_http_answer *answer = &attempt->answer;
+  char text[sizeof answer->why];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  dsc_why why; /* shows control characters as '?' */
+  answer->err = dsc_fail(&why, err, "%s", text);
+  memcpy(answer->why, why.text, sizeof answer->why - 1);
+  answer->why[sizeof answer->why - 1] = '\0';
+}
+
+static const char *curl_says(const dsc_http_attempt *attempt, CURLcode result) {
+  return attempt->curl_text[0] ? attempt->curl_text : curl_easy_strerror(result);
+}
+
+static bool is_ours(int cause) {
+  return cause == EMFILE || cause == ENFILE || cause == ENOMEM || cause == EADDRNOTAVAIL || cause == ENOBUFS ||
+         cause == EACCES || cause == EPERM || cause == EAFNOSUPPORT;
+}
+
+static void judge_connect(dsc_http_attempt *attempt, CURLcode result) {
+  const char *addr = attempt->request.addr;
+  long cause = attempt->socket_errno;
+  if (cause == 0) curl_easy_getinfo(attempt->easy, CURLINFO_OS_ERRNO, &cause);
+  attempt->answer.ours = is_ours((int)cause);
+  attempt->answer.refused = cause == ECONNREFUSED || cause == ECONNRESET;
+  if (attempt->answer.ours) {
+    dsc_http_judge_fail(attempt, cause == ENOMEM ? DSC_ENOMEM : DSC_EIO,
+                        "connect: this process cannot open a connection to %s: %s", addr, strerror((int)cause));
+  } else {
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "connect: no connection to %s: %s", addr,
+                        cause ? strerror((int)cause) : curl_says(attempt, result));
+  }
+}
+
+static void judge_timeout(dsc_http_attempt *attempt) {
+  const dsc_http_request *request = &attempt->request;
+  if (attempt->sent) {
+    const char *what = attempt->headers_done ? "all of its answer" : "answer";
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "%s did not %s%s within %u ms", request->addr,
+                        attempt->headers_done ? "send " : "", what, request->timeout_ms);
+    return;
+  }
+  uint32_t ms = request->connect_timeout_ms < request->timeout_ms ? request->connect_timeout_ms : request->timeout_ms;
+  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "connect: no connection to %s within %u ms", request->addr, ms);
+}
+
+/* One of our own callbacks broke it off. */
+static void judge_broken(dsc_http_attempt *attempt) {
+  attempt->answer.ours = attempt->broke == DSC_ENOMEM;
+  dsc_http_judge_fail(attempt, attempt->broke, "the answer of %s cannot be taken: %s", attempt->request.addr,
+                      attempt->cause);
+}
+
+static void judge_receive(dsc_http_attempt *attempt, CURLcode result) {
+  const char *addr = attempt->request.addr;
+  static const char lost[] = "Recv failure";
+  /* curl has one code for a lost connection and for garbage between chunks */
+  if (strncmp(attempt->curl_text, lost, sizeof lost - 1) == 0 || attempt->curl_text[0] == '\0') {
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "the connection to %s was lost before the whole answer came: %s", addr,
+                        curl_says(attempt, result));
+  } else {
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s broke the protocol: %s", addr, curl_says(attempt, result));
+  }
+}
+
+static void judge_nothing(dsc_http_attempt *attempt) {
+  dsc_http_judge_fail(attempt, DSC_ECONNECT, "%s closed the connection without an answer", attempt->request.addr);
+}
+
+static void judge_memory(dsc_http_attempt *attempt) {
+  /* curl says "out of memory" of a header line beyond its own ceiling too */
+  if (attempt->sent && !attempt->headers_done) {
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s sent a header line that is too long", attempt->request.addr);
+    return;
+  }
+  attempt->answer.ours = true;
+  dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", attempt->request.addr);
+}
+
+static void judge_whole(dsc_http_attempt *attempt) {
+  if (!attempt->headers_done) {
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s closed the connection in the middle of its headers",
+                        attempt->request.addr);
+    return;
+  }
+  attempt->answer.body = dsc_buf_take(&attempt->body, &attempt->answer.body_len);
+  if (attempt->answer.body) return;
+  attempt->answer.ours = true;
+  dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory for the answer of %s", attempt->request.addr);
+}
+
+static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
+  switch (result) {
+  case CURLE_COULDNT_CONNECT:
+  case CURLE_COULDNT_RESOLVE_HOST:
+  case CURLE_INTERFACE_FAILED: judge_connect(attempt, result); return;
+  case CURLE_OPERATION_TIMEDOUT: judge_timeout(attempt); return;
+  case CURLE_GOT_NOTHING: judge_nothing(attempt); return;
+  case CURLE_RECV_ERROR: judge_receive(attempt, result); return;
+  case CURLE_OUT_OF_MEMORY: judge_memory(attempt); return;
+  case CURLE_ABORTED_BY_CALLBACK:
+  case CURLE_SEND_ERROR:
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "the kept-alive connection to %s was lost", attempt->request.addr);
+    return;
+  case CURLE_URL_MALFORMAT:
+    dsc_http_judge_fail(attempt, DSC_EINVALID, "\"%s\" is not an address", attempt->request.addr);
+    return;
+  case CURLE_FAILED_INIT:
+  case CURLE_BAD_FUNCTION_ARGUMENT:
+    attempt->answer.ours = true;
+    dsc_http_judge_fail(attempt, DSC_EIO, "the call of %s could not be made: %s", attempt->request.addr,
+                        curl_says(attempt, result));
+    return;
+  default:
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s broke the protocol: %s", attempt->request.addr,
+                        curl_says(attempt, result));
+  }
+}
+
+void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result) {
+  attempt->answer.sent = attempt->sent;
+  if (attempt->broke != DSC_OK) {
+    judge_broken(attempt);
+  } else if (result == CURLE_OK) {
+    judge_whole(attempt);
+  } else {
+    judge_failed(attempt, result);
+  }
+}

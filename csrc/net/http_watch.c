@@ -1,0 +1,161 @@
+/*
+** http_watch.c - curl's sockets as poll handles of the loop, curl's time-out as a timer.
+**
+** A watch is made with its socket and lives until the socket is closed. When curl no longer wants a socket
+** (CURL_POLL_REMOVE after every transfer) its poll handle stays registered, because taking it out and putting it back costs two
+** epoll_ctl per transfer on a kept-alive connection; it is narrowed only when it fires with something that nobody wants.
+*/
+#include "net/http_impl.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/mem.h"
+
+typedef struct watch {
+  dsc_link link; /* in http->watches */
+  uv_poll_t poll;
+  dsc_http *http;
+  curl_socket_t fd;
+  int wanted; /* by curl, UV_READABLE and UV_WRITABLE */
+  int armed;  /* at libuv */
+} watch;
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static watch *find_watch(dsc_http *http, curl_socket_t fd) {
+  dsc_link *head = &http->watches[(unsigned)fd % DSC_HTTP_BUCKETS];
+  for (dsc_link *at = head->next; at != head; at = at->next) {
+    watch *w = DSC_LIST_ENTRY(at, watch, link);
+    if (w->fd == fd) return w;
+  }
+  return NULL;
+}
+
+static void arm(watch *w, int events) {
+  if (events == 0) {
+    uv_poll_stop(&w->poll);
+  } else if (uv_poll_start(&w->poll, events, on_poll) != 0) {
+    events = 0;
+  }
+  w->armed = events;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  watch *w = poll->data;
+  dsc_http *http = w->http;
+  curl_socket_t fd = w->fd;
+  int unwanted = events & ~w->wanted;
+  /* on an error libuv has stopped the handle by itself */
+  if (status < 0) w->armed = 0;
+  if (unwanted) arm(w, w->wanted);
+  if (w->wanted == 0) return;
+  int seen = status < 0 ? CURL_CSELECT_ERR : 0;
+  if (events & UV_READABLE) seen |= CURL_CSELECT_IN;
+  if (events & UV_WRITABLE) seen |= CURL_CSELECT_OUT;
+  int left;
+  curl_multi_socket_action(http->multi, fd, seen, &left);
+  w = find_watch(http, fd);
+  if (w && (w->wanted & ~w->armed)) arm(w, w->wanted);
+  dsc_http_pump(http);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *assigned) {
+  (void)easy;
+  (void)assigned;
+  watch *w = find_watch(ud, fd);
+  if (!w) return 0;
+  w->wanted = 0;
+  if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) w->wanted |= UV_READABLE;
+  if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) w->wanted |= UV_WRITABLE;
+  if (w->wanted & ~w->armed) arm(w, w->wanted);
+  return 0;
+}
+
+static watch *make_watch(dsc_http *http, curl_socket_t fd) {
+  watch *w = dsc_mem_zalloc(1, sizeof *w);
+  if (!w) return NULL;
+  if (uv_poll_init(dsc_loop_uv(http->loop), &w->poll, fd) != 0) {
+    dsc_mem_free(w);
+    return NULL;
+  }
+  w->poll.data = w;
+  w->http = http;
+  w->fd = fd;
+  dsc_list_push(&http->watches[(unsigned)fd % DSC_HTTP_BUCKETS], &w->link);
+  return w;
+}
+
+curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr) {
+  dsc_http_attempt *attempt = ud;
+  (void)purpose;
+  int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, addr->protocol);
+  if (fd < 0) {
+    attempt->socket_errno = errno;
+    return CURL_SOCKET_BAD;
+  }
+  if (make_watch(attempt->http, fd)) return fd;
+  attempt->socket_errno = ENOMEM;
+  close(fd);
+  return CURL_SOCKET_BAD;
+}
+
+static void on_watch_closed(uv_handle_t *handle) {
+  dsc_mem_free(handle->data);
+}
+
+int dsc_http_watch_close(void *ud, curl_socket_t fd) {
+  watch *w = find_watch(ud, fd);
+  if (w) {
+    dsc_list_remove(&w->link);
+    /* out of epoll before the descriptor's number can be another's */
+    uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+  }
+  return close(fd);
+}
+
+static void on_due(void *ud) {
+  dsc_http_watch_kick(ud);
+  dsc_http_pump(ud);
+}
+
+static int on_timer(CURLM *multi, long ms, void *ud) {
+  dsc_http *http = ud;
+  (void)multi;
+  if (ms < 0) {
+    dsc_timer_stop(http->curl_timer);
+  } else if (ms > 0 || !http->in_send) {
+    /* within dsc_http_send() what is due at once is done at once */
+    dsc_timer_start(http->curl_timer, (uint64_t)ms);
+  }
+  return 0;
+}
+
+void dsc_http_watch_kick(dsc_http *http) {
+  int left;
+  curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &left);
+}
+
+dsc_err dsc_http_watch_init(dsc_http *http) {
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) dsc_list_init(&http->watches[i]);
+  http->curl_timer = dsc_timer_new(http->loop, on_due, http);
+  if (!http->curl_timer) return DSC_ENOMEM;
+  http->multi = curl_multi_init();
+  if (!http->multi) return DSC_EIO;
+  curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+  curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+  curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)DSC_HTTP_MAX_CONNECTIONS);
+  /* the default, four times the handles in use, would throw connections to other nodes away */
+  curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)DSC_HTTP_MAX_CONNECTIONS);
+  curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  return DSC_OK;
+}
+
+void dsc_http_watch_fini(dsc_http *http) {
+  if (http->multi) curl_multi_cleanup(http->multi);
+  dsc_timer_free(http->curl_timer);
+}
