@@ -1,0 +1,56 @@
+/*
+** app_client.h - the visible state of one call: what is called, what was tried, how often.
+**
+** A call of the core carries one; route and balancer see it. A host may also make one by hand
+** (dsc_discoverer_app_client_new() in discover.h) and ask it for one node after the other.
+*/
+#ifndef DSC_CORE_APP_CLIENT_H
+#define DSC_CORE_APP_CLIENT_H
+
+#include "model/headers.h"
+#include "model/node.h"
+
+/* A string that is borrowed until somebody sets another. */
+typedef struct dsc_text {
+  dsc_str s;
+  char *own; /* NULL: borrowed */
+} dsc_text;
+
+typedef struct dsc_app_client {
+  /* owner's thread only; a route may change these by the setters below */
+  dsc_text app, method, path, body;
+  bool has_body;
+  dsc_headers headers; /* the user's */
+  /* owner's thread only; read by route and balancer */
+  uint32_t attempts;
+  dsc_node **tried; /* references, in order; points to `few` until there are more (so: never copy the struct) */
+  size_t n_tried, tried_cap;
+  dsc_node *few[4];
+  uint64_t key;
+  bool has_key;
+  void *ud; /* the host's, from the request */
+} dsc_app_client;
+
+/* Makes an empty one. Owner's thread. Allocates nothing. */
+void dsc_app_client_init(dsc_app_client *ac);
+
+/* Frees what it owns and gives the tried nodes back. Owner's thread. */
+void dsc_app_client_fini(dsc_app_client *ac);
+
+/* Each replaces a field by a copy. Owner's thread. Fails: DSC_EINVALID (app: a bad name; method: no token; path: not beginning
+** with '/', control characters, over 64 KiB) with `why`; DSC_ENOMEM. */
+dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why);
+dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why); /* Owner's thread. */
+dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);     /* Owner's thread. */
+dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why); /* Owner's thread. */
+
+/* Checks names and values and copies them in, replacing the former headers. Owner's thread. Fails: DSC_EINVALID, DSC_ENOMEM. */
+dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why);
+
+/* Notes a node as tried (takes a reference) and counts the attempt. Owner's thread. Fails: DSC_ENOMEM. */
+dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node);
+
+/* True when the node was tried. Owner's thread. */
+bool dsc_app_client_has_tried(const dsc_app_client *ac, const dsc_node *node);
+
+#endif

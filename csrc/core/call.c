@@ -1,0 +1,277 @@
+/*
+** call.c - the driver of a call: does what the machine of step.h says and brings it the event.
+**
+** Between two steps a call waits for exactly one thing (dsc_call_wait). A call that is inside a step (a callback of the host
+** may run the loop for another call) is never stepped again from outside: what happens meanwhile is noted and looked at afterwards.
+*/
+#include "core/call.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+
+void dsc_call_make_ready(dsc_call *call) {
+  if (dsc_list_empty(&call->ready_link)) dsc_list_push(&call->d->ready, &call->ready_link);
+}
+
+bool dsc_call_is_ready(const dsc_call *call) {
+  return !dsc_list_empty(&call->ready_link);
+}
+
+static void on_timer(void *ud) {
+  dsc_call *call = ud;
+  call->timer_fired = true;
+  dsc_call_make_ready(call);
+  dsc_loop_stop(call->d->loop);
+}
+
+/* Without a timer (no memory, no loop) the call goes on at once: worse than waiting, better than never. */
+static bool start_timer(dsc_call *call, uint64_t ms) {
+  if (!call->timer && dsc_discoverer_need_loop(call->d, NULL) == DSC_OK)
+    call->timer = dsc_timer_new(call->d->loop, on_timer, call);
+  if (!call->timer) return false;
+  dsc_timer_start(call->timer, ms);
+  return true;
+}
+
+static dsc_err take_request(dsc_call *call) {
+  const dsc_request *request = call->request;
+  dsc_app_client *ac = &call->ac;
+  ac->ud = request->ud;
+  ac->has_key = request->key.p != NULL;
+  if (ac->has_key) ac->key = dsc_str_hash(request->key);
+  dsc_err err = dsc_app_client_set_method(ac, request->method, &call->why);
+  if (!err) err = dsc_app_client_set_app(ac, request->app, &call->why);
+  if (!err) err = dsc_app_client_set_path(ac, request->path, &call->why);
+  if (!err) err = dsc_app_client_set_headers(ac, request->headers, &call->why);
+  ac->body.s = request->body; /* borrowed: a body may be large */
+  ac->has_body = request->has_body;
+  return err;
+}
+
+static dsc_err run_route(dsc_frame *frame, dsc_call *call) {
+  dsc_discoverer *d = call->d;
+  if (!d->hooks.route) return DSC_OK;
+  dsc_discoverer_begin_callback(d);
+  dsc_err err = d->hooks.route(frame->ctx, d->hooks.ud, &call->ac, &call->why);
+  dsc_discoverer_end_callback(d);
+  return err;
+}
+
+/* What the app after the route decides: config, deadline, how it may be retried. */
+static dsc_err configure(dsc_call *call) {
+  const dsc_request *request = call->request;
+  call->config = dsc_discoverer_find_config(call->d, call->ac.app.s);
+  if (!call->config) return dsc_fail(&call->why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  if (call->config->http2 || call->config->ssl)
+    return dsc_fail(&call->why, DSC_EINVALID, "calls.%.*s: %s = true: this version speaks HTTP/1.1 without TLS only",
+                    DSC_STR_ARG(call->ac.app.s), call->config->ssl ? "ssl" : "http2");
+  uint32_t deadline_ms = request->deadline_ms ? request->deadline_ms : call->config->deadline_ms;
+  dsc_step_init(&call->step, request->has_retry ? request->retry : call->config->retry,
+                call->start_ns / 1000000 + deadline_ms);
+  call->step.max_attempts = request->max_attempts ? request->max_attempts : call->config->max_attempts;
+  call->step.pinned = request->node.n > 0;
+  call->step.repeatable = dsc_step_method_is_idempotent(call->ac.method.s) ||
+                          dsc_headers_find(&call->ac.headers, DSC_STR_LITERAL("Idempotency-Key")) != NULL;
+  return DSC_OK;
+}
+
+static dsc_err do_route(dsc_frame *frame, dsc_call *call) {
+  dsc_err err = take_request(call);
+  if (!err) err = run_route(frame, call);
+  return err ? err : configure(call);
+}
+
+/* Returns false when the call waits for the registry. */
+static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
+  dsc_discoverer *d = call->d;
+  bool waiting;
+  dsc_table_unref(call->table);
+  call->table = NULL;
+  event->kind = DSC_STEP_FOUND;
+  event->err = dsc_discoverer_look_up(d, call->ac.app.s, &call->table, &waiting, &call->why);
+  if (!waiting || last_look) return true;
+  if (call->wait == DSC_CALL_WAITS_APP) return false;
+  if (!start_timer(call, d->start_timeout_ms)) return true;
+  call->wait = DSC_CALL_WAITS_APP;
+  return false;
+}
+
+static dsc_err do_pick(dsc_frame *frame, dsc_call *call) {
+  uint32_t slot_ms = call->request->timeout_ms ? call->request->timeout_ms : call->config->timeout_ms;
+  dsc_why why = {{0}};
+  dsc_err err = dsc_discoverer_choose(frame, &call->ac, call->table, call->request->node, call->step.repeatable, slot_ms,
+                                      &call->node, &call->is_probe, &why);
+  if (err && call->step.attempts == 0) call->why = why; /* later the last attempt's trouble says more */
+  return err;
+}
+
+static void say_why(dsc_call *call) {
+  dsc_result *result = call->result;
+  dsc_err err = call->step.err;
+  dsc_why why;
+  if (err == DSC_EALL_FAILED)
+    dsc_fail(&why, err, "%u attempts failed; the last: %s", call->step.attempts, call->why.text);
+  else if (err == DSC_ETIMEOUT && dsc_clock_now_ms() >= call->step.deadline_ms)
+    dsc_fail(&why, err, "the deadline passed after %u attempt%s%s%s", call->step.attempts,
+             call->step.attempts == 1 ? "" : "s", call->why.text[0] ? "; the last: " : "", call->why.text);
+  else if (err == DSC_ESTOPPED || !call->why.text[0])
+    dsc_fail(&why, err, "%s", dsc_err_text(err));
+  else
+    why = call->why;
+  dsc_result_fail(result, err, why.text);
+}
+
+static void finish(dsc_call *call) {
+  dsc_result *result = call->result;
+  dsc_err err = call->step.err;
+  if (err) say_why(call);
+  if (err == DSC_EALL_FAILED) result->node[0] = '\0';
+  uint64_t elapsed_ns = dsc_clock_now_ns() - call->start_ns;
+  result->elapsed = (double)elapsed_ns / 1e9;
+  dsc_counters_call(dsc_registry_counters(call->d->registry), err, elapsed_ns / 1000);
+  if (call->table) dsc_counters_call(dsc_table_counters(call->table), err, elapsed_ns / 1000);
+  call->done = true;
+  dsc_list_remove(&call->link);
+  dsc_list_remove(&call->ready_link);
+}
+
+/* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
+static dsc_step_action next_action(dsc_call *call, const dsc_step_event *event) {
+  dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), dsc_random_unit());
+  if (!call->broken || action == DSC_STEP_FINISH) return action;
+  dsc_call_attempt_cancel(call);
+  dsc_step_event broken = {.kind = DSC_STEP_BROKEN, .err = call->broken};
+  return dsc_step_next(&call->step, &broken, 0, 0);
+}
+
+/* Does what `action` says, and what follows from it, until the call waits or has ended. */
+static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
+  for (;;) {
+    dsc_step_event event = {.kind = DSC_STEP_SLEPT};
+    switch (action) {
+      case DSC_STEP_ROUTE: event = (dsc_step_event){.kind = DSC_STEP_ROUTED, .err = do_route(frame, call)}; break;
+      case DSC_STEP_FIND:
+        if (!do_find(call, false, &event)) return;
+        break;
+      case DSC_STEP_PICK: event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = do_pick(frame, call)}; break;
+      case DSC_STEP_SEND:
+        if (dsc_call_attempt_send(call)) {
+          call->wait = DSC_CALL_WAITS_ANSWER;
+          return;
+        }
+        dsc_call_attempt_end(frame, call, &event);
+        break;
+      case DSC_STEP_SLEEP:
+        if (start_timer(call, call->step.sleep_ms)) {
+          call->wait = DSC_CALL_WAITS_TIME;
+          return;
+        }
+        break;
+      default: finish(call); return;
+    }
+    action = next_action(call, &event);
+  }
+}
+
+/* Turns what happened into the machine's event. Returns false when it was nothing that the call waits for. */
+static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) {
+  *event = (dsc_step_event){.kind = DSC_STEP_SLEPT};
+  bool fired = call->timer_fired;
+  call->timer_fired = false;
+  if (call->wait == DSC_CALL_WAITS_ANSWER && call->answered) {
+    call->answered = false;
+    call->wait = DSC_CALL_WAITS_NOT; /* the host's callback may run the loop */
+    dsc_call_attempt_end(frame, call, event);
+    return true;
+  }
+  if (call->wait == DSC_CALL_WAITS_APP && !call->broken) {
+    call->look_again = false;
+    return do_find(call, fired, event);
+  }
+  if (call->wait == DSC_CALL_WAITS_TIME && fired) return true;
+  return call->broken != DSC_OK;
+}
+
+static void step(dsc_frame *frame, dsc_call *call) {
+  dsc_step_event event;
+  if (!next_event(frame, call, &event)) return;
+  if (call->timer) dsc_timer_stop(call->timer);
+  call->wait = DSC_CALL_WAITS_NOT;
+  act(frame, call, next_action(call, &event));
+}
+
+void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
+  if (only) {
+    if (!dsc_call_is_ready(only)) return;
+    dsc_list_remove(&only->ready_link);
+    step(frame, only);
+    return;
+  }
+  dsc_link batch; /* what becomes ready meanwhile waits for the next round */
+  dsc_list_init(&batch);
+  dsc_list_move(&batch, &frame->d->ready);
+  for (dsc_link *link; (link = dsc_list_pop(&batch));) step(frame, DSC_LIST_ENTRY(link, dsc_call, ready_link));
+}
+
+void dsc_call_notify_all(dsc_discoverer *d) {
+  for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
+    dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
+    if (call->wait != DSC_CALL_WAITS_APP) continue;
+    call->look_again = true;
+    dsc_call_make_ready(call);
+  }
+}
+
+void dsc_call_break_all(dsc_discoverer *d, dsc_err err) {
+  for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
+    dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
+    call->broken = err;
+    if (call->wait != DSC_CALL_WAITS_NOT) dsc_call_make_ready(call);
+  }
+}
+
+void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
+  *call = (dsc_call){.d = frame->d, .request = request, .result = result, .start_ns = dsc_clock_now_ns()};
+  dsc_app_client_init(&call->ac);
+  dsc_headers_init(&call->headers);
+  dsc_list_init(&call->ready_link);
+  dsc_list_push(&frame->d->calls, &call->link);
+  dsc_step_init(&call->step, DSC_RETRY_IDEMPOTENT, UINT64_MAX); /* until the route has decided which app */
+  dsc_step_event event = {.kind = DSC_STEP_BEGIN};
+  act(frame, call, dsc_step_next(&call->step, &event, dsc_clock_now_ms(), 0));
+}
+
+void dsc_call_fini(dsc_call *call) {
+  dsc_timer_free(call->timer);
+  dsc_call_config_unref(call->config);
+  dsc_table_unref(call->table);
+  dsc_headers_clear(&call->headers);
+  dsc_app_client_fini(&call->ac);
+}
+
+/* A result that says why nothing was tried. */
+static dsc_result *refuse(dsc_err err, const char *why) {
+  dsc_result *result = dsc_result_new();
+  if (result) dsc_result_fail(result, err, why);
+  return result;
+}
+
+dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
+  dsc_discoverer *d = frame->d;
+  if (d->stopping) return refuse(DSC_ESTOPPED, dsc_err_text(DSC_ESTOPPED));
+  if (d->callbacks > DSC_MAX_DEPTH)
+    return refuse(DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+  dsc_result *result = dsc_result_new();
+  if (!result) return NULL;
+  dsc_call call;
+  dsc_call_start(frame, &call, request, result);
+  while (!call.done) {
+    if (dsc_discoverer_run_once(frame, frame->in_callback ? &call : NULL, -1) == DSC_OK) continue;
+    call.broken = DSC_ENOMEM; /* no loop: nothing else could end the call */
+    dsc_call_make_ready(&call);
+    dsc_call_drain(frame, &call);
+  }
+  dsc_call_fini(&call);
+  return result;
+}

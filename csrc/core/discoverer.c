@@ -1,0 +1,265 @@
+/*
+** discoverer.c - a discoverer's life: made, entered, left, stopped, freed.
+**
+** The innermost frame is the only state that says "the owner is inside". Stopping inside a frame announces and marks; the outermost frame
+** that leaves does the rest. After a fork nothing is touched but the object itself: locks and sockets are the parent's.
+*/
+#include "base/clock.h"
+#include "base/fork.h"
+#include "base/mem.h"
+#include "core/call.h"
+
+#define GOODBYE_MS 1000
+#define GOODBYE_DOWN_MS 100
+
+void dsc_options_defaults(dsc_options *options) {
+  *options = (dsc_options){.call_retry_times = 10, .start_timeout_ms = 3000, .header_names = dsc_headers_default_names};
+  dsc_registry_timing_defaults(&options->timing);
+}
+
+static void on_event(void *ud, const dsc_event *event) {
+  dsc_discoverer *d = ud;
+  dsc_notices_event(&d->notices, event);
+}
+
+static void on_log(void *ud, const dsc_log_record *record) {
+  dsc_discoverer *d = ud;
+  dsc_notices_log(&d->notices, record);
+}
+
+static void on_change(void *ud) {
+  dsc_discoverer *d = ud;
+  atomic_store(&d->changed, true);
+  dsc_notices_ring(&d->notices);
+}
+
+static void free_relay(char **relay) {
+  for (size_t i = 0; relay && relay[i]; i++) dsc_mem_free(relay[i]);
+  dsc_mem_free(relay);
+}
+
+static dsc_err copy_relay(dsc_discoverer *d, const char *const *relay) {
+  if (!relay) return DSC_OK;
+  size_t n = 0;
+  while (relay[n]) n++;
+  d->relay = dsc_mem_zalloc(n + 1, sizeof *d->relay);
+  if (!d->relay) return DSC_ENOMEM;
+  for (size_t i = 0; i < n; i++)
+    if (!(d->relay[i] = dsc_mem_strdup(dsc_str_of(relay[i])))) return DSC_ENOMEM;
+  return DSC_OK;
+}
+
+static dsc_err copy_name(const char *given, char **own, const char **name) {
+  if (!given) return DSC_OK;
+  if (!(*own = dsc_mem_strdup(dsc_str_of(given)))) return DSC_ENOMEM;
+  *name = *own;
+  return DSC_OK;
+}
+
+static dsc_err copy_options(dsc_discoverer *d, const dsc_options *options) {
+  d->call_retry_times = options->call_retry_times;
+  d->start_timeout_ms = options->start_timeout_ms;
+  d->has_log_level = options->has_log_level;
+  d->log_level = options->log_level;
+  d->balancer = options->balancer;
+  d->names = dsc_headers_default_names;
+  if (options->has_log_level) atomic_store(&d->notices.level, (int)options->log_level);
+  dsc_err err = copy_relay(d, options->relay);
+  if (!err) err = copy_name(options->header_names.from_app, &d->from_app, &d->names.from_app);
+  if (!err) err = copy_name(options->header_names.from_node, &d->from_node, &d->names.from_node);
+  if (!err) err = copy_name(options->header_names.client_ip, &d->client_ip, &d->names.client_ip);
+  if (!err) err = copy_name(options->header_names.user_agent, &d->user_agent, &d->names.user_agent);
+  return err;
+}
+
+static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_why *why) {
+  dsc_registry_options registry = {.timing = options->timing, .shared = options->shared, .signals = options->signals};
+  dsc_err err = dsc_registry_timing_check(&registry.timing, why);
+  if (err) return err;
+  err = dsc_registry_config_parse(&registry.config, options->registry, options->user, options->password, why);
+  if (err) return err;
+  err = dsc_registry_open(&d->registry, &registry, &d->listener, why);
+  dsc_registry_config_clear(&registry.config);
+  return err;
+}
+
+/* Frees the memory of a discoverer whose registry and loop are gone. */
+static void release(dsc_discoverer *d) {
+  size_t at = 0;
+  for (dsc_app_entry *entry; (entry = dsc_map_next(&d->apps, &at));) {
+    dsc_table_unref(entry->table);
+    dsc_call_config_unref(entry->config);
+    dsc_mem_free(entry->name);
+    dsc_mem_free(entry);
+  }
+  dsc_map_clear(&d->apps);
+  dsc_map_clear(&d->marks);
+  dsc_call_config_unref(d->default_config);
+  dsc_call_config_unref(d->base_config);
+  free_relay(d->relay);
+  dsc_mem_free(d->from_app);
+  dsc_mem_free(d->from_node);
+  dsc_mem_free(d->client_ip);
+  dsc_mem_free(d->user_agent);
+  dsc_mem_free(d->own_app);
+  dsc_mem_free(d->own_addr);
+  dsc_stats_free(d->last_stats);
+  dsc_notices_fini(&d->notices);
+  dsc_mem_free(d);
+}
+
+dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc_why *why) {
+  *out = NULL;
+  dsc_discoverer *d = dsc_mem_zalloc(1, sizeof *d);
+  if (!d) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  d->generation = dsc_fork_generation();
+  d->listener = (dsc_listener){.on_event = on_event, .on_log = on_log, .on_change = on_change, .ud = d};
+  dsc_list_init(&d->listener.link);
+  dsc_map_init(&d->apps);
+  dsc_map_init(&d->marks);
+  dsc_list_init(&d->mark_list);
+  dsc_list_init(&d->ready);
+  dsc_list_init(&d->calls);
+  dsc_notices_init(&d->notices);
+  dsc_err err = copy_options(d, options);
+  if (err) dsc_fail(why, err, "%s", dsc_err_text(err));
+  if (!err) err = open_registry(d, options, why);
+  if (err) {
+    release(d);
+    return err;
+  }
+  *out = d;
+  return DSC_OK;
+}
+
+void dsc_discoverer_begin_callback(dsc_discoverer *d) {
+  d->callbacks++;
+}
+
+void dsc_discoverer_end_callback(dsc_discoverer *d) {
+  d->callbacks--;
+}
+
+/* Hands what waits to the host. What its callbacks cause waits for the next method: a logger that makes calls must not loop here. */
+static void hand_out(dsc_discoverer *d, void *ctx) {
+  dsc_link items;
+  dsc_list_init(&items);
+  if (!dsc_notices_take(&d->notices, &items)) return;
+  for (dsc_link *link; (link = dsc_list_pop(&items));) {
+    dsc_notice *notice = DSC_LIST_ENTRY(link, dsc_notice, link);
+    dsc_discoverer_begin_callback(d);
+    if (notice->is_event && d->hooks.on_event) d->hooks.on_event(ctx, d->hooks.ud, &notice->event);
+    if (!notice->is_event && d->hooks.on_log) d->hooks.on_log(ctx, d->hooks.ud, &notice->record);
+    dsc_discoverer_end_callback(d);
+    dsc_mem_free(notice);
+  }
+}
+
+dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why) {
+  if (dsc_fork_is_stale(d->generation)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
+  if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
+  *frame = (dsc_frame){.d = d, .ctx = ctx, .outer = d->frame, .in_callback = d->callbacks > 0};
+  d->frame = frame;
+  return DSC_OK;
+}
+
+/* Ends the hold on the registry and everything on the loop. Frees no memory that stats or is_* still need. */
+static void shut(dsc_discoverer *d, bool wait) {
+  dsc_notices_set_bell(&d->notices, NULL);
+  dsc_http_free(d->http);
+  dsc_resolver_free(d->resolver);
+  dsc_loop_free(d->loop);
+  d->http = NULL;
+  d->resolver = NULL;
+  d->loop = NULL;
+  dsc_discoverer_clear_marks(d);
+  if (wait) d->last_stats = dsc_discoverer_stats(d);
+  dsc_registry_close(d->registry, &d->listener, wait);
+  d->registry = NULL;
+  d->stopped = true;
+}
+
+static void say_goodbye(dsc_discoverer *d, bool wait) {
+  if (!d->own_app) return;
+  uint32_t ms = dsc_registry_is_up(d->registry) ? GOODBYE_MS : GOODBYE_DOWN_MS;
+  dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait ? ms : 0);
+}
+
+/* The rest of a stop, outside all frames: calls that are left end, then everything is shut. */
+static void finish_stop(dsc_discoverer *d, void *ctx) {
+  dsc_frame frame = {.d = d, .ctx = ctx};
+  d->frame = &frame;
+  dsc_call_break_all(d, DSC_ESTOPPED);
+  dsc_call_drain(&frame, NULL);
+  shut(d, true);
+  hand_out(d, ctx);
+  d->frame = NULL;
+}
+
+void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms) {
+  if (dsc_fork_is_stale(d->generation)) {
+    d->stopping = d->stopped = true;
+    return;
+  }
+  if (d->stopping) return;
+  d->stopping = true;
+  d->drain_until_ms = dsc_clock_now_ms() + drain_ms;
+  say_goodbye(d, d->frame == NULL);
+  if (!d->frame) finish_stop(d, ctx);
+  else if (drain_ms == 0) dsc_call_break_all(d, DSC_ESTOPPED);
+}
+
+void dsc_discoverer_leave(dsc_frame *frame) {
+  dsc_discoverer *d = frame->d;
+  if (!frame->outer) {
+    hand_out(d, frame->ctx);
+    if (d->stopping && !d->stopped) finish_stop(d, frame->ctx);
+  }
+  d->frame = frame->outer;
+}
+
+bool dsc_discoverer_free(dsc_discoverer *d, bool wait) {
+  if (!d) return true;
+  if (d->frame) return false;
+  if (dsc_fork_is_stale(d->generation)) return true; /* the parent's locks and sockets: forgotten, not freed */
+  if (!d->stopped) {
+    if (!d->stopping) say_goodbye(d, wait);
+    d->stopping = true;
+    d->hooks = (dsc_hooks){0}; /* their host may be half collected */
+    shut(d, wait);
+  }
+  release(d);
+  return true;
+}
+
+bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
+  dsc_discoverer *d = frame->d;
+  uint64_t start = dsc_clock_now_ms();
+  for (;;) {
+    if (!frame->outer) hand_out(d, frame->ctx);
+    if (d->stopping) return true;
+    int64_t left = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start);
+    if (timeout_ms >= 0 && left <= 0) return false;
+    if (dsc_discoverer_run_once(frame, NULL, left) != DSC_OK) return false;
+  }
+}
+
+bool dsc_discoverer_stopped(const dsc_discoverer *d) {
+  return d->stopping;
+}
+
+void dsc_discoverer_set_hooks(dsc_discoverer *d, const dsc_hooks *hooks) {
+  d->hooks = hooks ? *hooks : (dsc_hooks){0};
+  dsc_log_level level = d->has_log_level ? d->log_level : d->hooks.on_log ? DSC_LOG_INFO : DSC_LOG_WARN;
+  atomic_store(&d->notices.level, (int)level);
+  atomic_store(&d->notices.to_host, d->hooks.on_log != NULL);
+  atomic_store(&d->notices.want_events, d->hooks.on_event != NULL);
+}
+
+dsc_hooks dsc_discoverer_get_hooks(const dsc_discoverer *d) {
+  return d->hooks;
+}
+
+void dsc_discoverer_set_balancer(dsc_discoverer *d, const dsc_balancer_ops *ops) {
+  d->balancer = ops;
+}

@@ -1,0 +1,102 @@
+/*
+** discoverer_impl.h - what the files discoverer*.c and call*.c share; nobody else includes it.
+**
+** A discoverer owns its hold on a registry, the configs of calls, the call loop with everything on it, and the queue
+** of notices. The loop, the resolver and the HTTP client are made at first use.
+*/
+#ifndef DSC_CORE_DISCOVERER_IMPL_H
+#define DSC_CORE_DISCOVERER_IMPL_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "core/discover.h"
+#include "core/notices.h"
+#include "core/registry.h"
+#include "net/http.h"
+
+/* What a discoverer knows about one app that its user configured. */
+typedef struct dsc_app_entry {
+  char *name;
+  dsc_call_config *config; /* NULL: the default one */
+  dsc_table *table;        /* a reference */
+} dsc_app_entry;
+
+struct dsc_discoverer {
+  /* constant */
+  uint32_t generation; /* of the process, see base/fork.h */
+  dsc_registry *registry;
+  dsc_listener listener;
+  uint32_t call_retry_times;
+  uint32_t start_timeout_ms;
+  bool has_log_level;
+  dsc_log_level log_level;
+  char **relay; /* NULL-terminated; NULL: the default list */
+  char *from_app, *from_node, *client_ip, *user_agent; /* NULL: the default name */
+  dsc_header_names names;
+  /* owner's thread only */
+  dsc_hooks hooks;
+  const dsc_balancer_ops *balancer;
+  dsc_map apps; /* name -> dsc_app_entry */
+  dsc_call_config *default_config; /* of "*"; NULL: not given */
+  dsc_call_config *base_config;    /* the built-in defaults, made when first wanted */
+  char *own_app, *own_addr;
+  dsc_frame *frame;  /* innermost */
+  uint32_t callbacks; /* host's callbacks on the stack */
+  bool stopping, stopped;
+  uint64_t drain_until_ms;
+  dsc_loop *loop;
+  dsc_resolver *resolver;
+  dsc_http *http;
+  dsc_link ready; /* calls with something to do */
+  dsc_link calls; /* all calls that have not ended */
+  dsc_map marks;  /* nodes picked by hand, see discoverer_pick.c */
+  dsc_link mark_list;
+  uint64_t next_sweep_ms;
+  dsc_stats *last_stats; /* taken when it stopped */
+  /* any thread */
+  atomic_bool changed; /* the registry rang since the calls last looked */
+  dsc_notices notices;
+};
+
+struct dsc_call;
+
+/* Makes loop, resolver and HTTP client if they are not there. Owner's thread. Fails: DSC_ENOMEM, DSC_EIO with `why`. */
+dsc_err dsc_discoverer_need_loop(dsc_discoverer *d, dsc_why *why);
+dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why); /* Owner's thread. */
+
+/* Runs the loop once (until something happened, at most `timeout_ms`; negative: no limit), then steps the calls that became ready: all, with
+** `only` just that one, inside a callback without `only` none. In a frame, owner's thread. Fails: DSC_ENOMEM, DSC_EIO: there is no loop. */
+dsc_err dsc_discoverer_run_once(dsc_frame *frame, struct dsc_call *only, int64_t timeout_ms);
+
+/* Runs the loop until `done(ud)` is true, `timeout_ms` has passed (negative: no limit) or the discoverer is stopped; steps the calls that become ready
+** in between. In a frame, owner's thread. Returns what `done(ud)` says at the end. */
+bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms);
+
+/* Brackets a call of the host's code. Owner's thread. */
+void dsc_discoverer_begin_callback(dsc_discoverer *d);
+void dsc_discoverer_end_callback(dsc_discoverer *d); /* Owner's thread. */
+
+/* Finds the table of an app that somebody knows. Owner's thread. Caller owns one reference. Fails: NULL. */
+dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app);
+
+/* Returns the config of calls to `app`: its own, "*", or the defaults. Owner's thread. Caller owns one reference. Fails: NULL: out of memory. */
+dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app);
+
+/* Looks how far an app is, following it if nobody does. `*waiting`: worth looking again when the registry rings. Owner's thread.
+** Returns DSC_OK when nodes may be picked (maybe there are none), else why not, with `why`; with `*waiting` DSC_EREGISTRY. `*table`
+** (a reference, or NULL) is set in any case. */
+dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table, bool *waiting, dsc_why *why);
+
+/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. `addr` not empty: that node. In a
+** frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done(). Fails: DSC_ENO_NODE, DSC_ENOMEM with `why`. */
+dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
+                              uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why);
+
+/* Writes the record of an attempt, if anybody wants it. Owner's thread. */
+void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
+                                double seconds, const char *why, dsc_str request_id);
+
+/* Lapses or drops all marks of nodes picked by hand. Owner's thread. */
+void dsc_discoverer_clear_marks(dsc_discoverer *d);
+
+#endif

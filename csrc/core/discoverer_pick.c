@@ -1,0 +1,222 @@
+/*
+** discoverer_pick.c - nodes for calls that are made elsewhere: pick, done, and the app client made by hand.
+**
+** A node that was picked is in flight until its outcome is reported or the app's deadline has passed. How many are out is
+** counted per node in slices of an eighth of the deadline, so that a program which never reports costs a fixed amount of
+** memory per node, and a mark lapses at most an eighth late.
+*/
+#include "base/clock.h"
+#include "base/mem.h"
+#include "core/discoverer_impl.h"
+
+#define SLICES 9 /* eight of the deadline and the one that is filling */
+
+typedef struct mark {
+  dsc_node *node;     /* a reference; the pointer's bytes are the key in the map */
+  dsc_link link;      /* in the discoverer's list of marks */
+  uint32_t slice_ms;
+  uint64_t slice;     /* the newest: now / slice_ms */
+  uint32_t out[SLICES]; /* by slice number modulo SLICES */
+  uint32_t total;
+  bool probe; /* one of them holds the probe slot */
+} mark;
+
+static dsc_str key_of(dsc_node *const *node) {
+  return (dsc_str){(const char *)node, sizeof *node};
+}
+
+static void lapse(mark *m, uint32_t *out, uint64_t now_ms) {
+  for (; *out; --*out, m->total--) {
+    dsc_table_lapse(m->node->table, m->node, m->probe, now_ms);
+    m->probe = false;
+  }
+}
+
+/* Moves a mark to the present: slices older than the deadline lapse. */
+static void advance(mark *m, uint64_t now_ms) {
+  uint64_t slice = now_ms / m->slice_ms;
+  for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, &m->out[i % SLICES], now_ms);
+  m->slice = slice;
+}
+
+static void drop_mark(dsc_discoverer *d, mark *m) {
+  dsc_map_take(&d->marks, key_of(&m->node));
+  dsc_list_remove(&m->link);
+  dsc_node_unref(m->node);
+  dsc_mem_free(m);
+}
+
+/* Looks through all marks now and then, so that nodes nobody picks any more lapse too. */
+static void sweep(dsc_discoverer *d, uint64_t now_ms) {
+  if (now_ms < d->next_sweep_ms) return;
+  d->next_sweep_ms = now_ms + 1000;
+  dsc_link *next;
+  for (dsc_link *link = d->mark_list.next; link != &d->mark_list; link = next) {
+    next = link->next;
+    mark *m = DSC_LIST_ENTRY(link, mark, link);
+    advance(m, now_ms);
+    if (m->total == 0) drop_mark(d, m);
+  }
+}
+
+void dsc_discoverer_clear_marks(dsc_discoverer *d) {
+  uint64_t now_ms = dsc_clock_now_ms();
+  while (!dsc_list_empty(&d->mark_list)) {
+    mark *m = DSC_LIST_ENTRY(d->mark_list.next, mark, link);
+    for (size_t i = 0; i < SLICES; i++) lapse(m, &m->out[i], now_ms);
+    drop_mark(d, m);
+  }
+}
+
+static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms) {
+  mark *m = dsc_mem_zalloc(1, sizeof *m);
+  if (!m) return NULL;
+  m->node = dsc_node_ref(node);
+  m->slice_ms = deadline_ms / (SLICES - 1) ? deadline_ms / (SLICES - 1) : 1;
+  m->slice = now_ms / m->slice_ms;
+  if (dsc_map_put(&d->marks, key_of(&m->node), m, NULL) == DSC_OK) {
+    dsc_list_push(&d->mark_list, &m->link);
+    return m;
+  }
+  dsc_node_unref(node);
+  dsc_mem_free(m);
+  return NULL;
+}
+
+/* Notes that `node` is out from now on. */
+static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe) {
+  uint64_t now_ms = dsc_clock_now_ms();
+  sweep(d, now_ms);
+  mark *m = dsc_map_get(&d->marks, key_of(&node));
+  if (m) advance(m, now_ms);
+  else m = add_mark(d, node, deadline_ms, now_ms);
+  if (!m) return DSC_ENOMEM;
+  m->out[m->slice % SLICES]++;
+  m->total++;
+  m->probe = m->probe || is_probe;
+  return DSC_OK;
+}
+
+/* Takes the oldest mark of `node` away. Returns false when none is out. */
+static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
+  mark *m = dsc_map_get(&d->marks, key_of(&node));
+  *was_probe = false;
+  if (!m) return false;
+  advance(m, dsc_clock_now_ms());
+  for (uint64_t i = m->slice + 1; m->total && i <= m->slice + SLICES; i++) {
+    if (!m->out[i % SLICES]) continue;
+    m->out[i % SLICES]--;
+    m->total--;
+    *was_probe = m->probe;
+    m->probe = false;
+    return true;
+  }
+  return false;
+}
+
+void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome) {
+  dsc_discoverer *d = frame->d;
+  bool was_probe;
+  /* a report without a mark still counts for health, but must not take what another call has in flight */
+  if (!take_mark(d, node, &was_probe)) atomic_fetch_add(&node->in_flight, 1);
+  dsc_registry_node_done(d->registry, node, outcome, was_probe, d->call_retry_times);
+}
+
+/* Chooses for a call made elsewhere and marks what was chosen. */
+static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, dsc_node **node,
+                               dsc_why *why) {
+  dsc_discoverer *d = frame->d;
+  dsc_call_config *config = dsc_discoverer_find_config(d, ac->app.s);
+  if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  uint32_t deadline_ms = config->deadline_ms;
+  dsc_call_config_unref(config);
+  bool is_probe;
+  dsc_err err = dsc_discoverer_choose(frame, ac, table, addr, true, deadline_ms, node, &is_probe, why);
+  if (err) return err;
+  atomic_fetch_add_explicit(&dsc_table_counters(table)->picks, 1, memory_order_relaxed);
+  if (put_mark(d, *node, deadline_ms, is_probe) == DSC_OK) return DSC_OK;
+  dsc_registry_node_done(d->registry, *node, DSC_OUTCOME_NEUTRAL, is_probe, d->call_retry_times);
+  dsc_node_unref(*node);
+  *node = NULL;
+  return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+}
+
+dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why) {
+  *node = NULL;
+  dsc_err err = dsc_addr_check_app(app, why);
+  if (err) return err;
+  dsc_table *table = NULL;
+  bool waiting;
+  err = dsc_discoverer_look_up(frame->d, app, &table, &waiting, why);
+  if (waiting) err = dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" is followed from now on, not read yet", DSC_STR_ARG(app));
+  dsc_app_client ac;
+  dsc_app_client_init(&ac);
+  ac.app.s = app;
+  ac.ud = ud;
+  ac.has_key = key.p != NULL;
+  if (ac.has_key) ac.key = dsc_str_hash(key);
+  if (err == DSC_OK) err = choose_and_mark(frame, &ac, table, (dsc_str){0}, node, why);
+  dsc_app_client_fini(&ac);
+  dsc_table_unref(table);
+  return err;
+}
+
+dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **out, dsc_why *why) {
+  (void)d;
+  *out = NULL;
+  dsc_app_client *ac = dsc_mem_zalloc(1, sizeof *ac);
+  if (!ac) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  dsc_app_client_init(ac);
+  dsc_err err = dsc_app_client_set_app(ac, app, why);
+  if (err) {
+    dsc_mem_free(ac);
+    return err;
+  }
+  *out = ac;
+  return DSC_OK;
+}
+
+void dsc_discoverer_app_client_free(dsc_app_client *ac) {
+  if (!ac) return;
+  dsc_app_client_fini(ac);
+  dsc_mem_free(ac);
+}
+
+static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **table, dsc_why *why) {
+  bool waiting;
+  dsc_err err = dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
+  if (!waiting) return err;
+  dsc_table_unref(*table);
+  dsc_discoverer_await_app(frame, ac->app.s, frame->d->start_timeout_ms);
+  return dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
+}
+
+dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why) {
+  dsc_table *table = NULL;
+  dsc_err err = find_and_wait(frame, ac, &table, why);
+  dsc_table_unref(table);
+  return err;
+}
+
+dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc_str addr, dsc_node **node,
+                                       dsc_why *why) {
+  *node = NULL;
+  dsc_table *table = NULL;
+  dsc_err err = find_and_wait(frame, ac, &table, why);
+  if (err == DSC_OK) err = choose_and_mark(frame, ac, table, addr, node, why);
+  dsc_table_unref(table);
+  return err;
+}
+
+void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {
+  dsc_log_record record = {.time = dsc_clock_wall(), .level = error.n ? DSC_LOG_WARN : DSC_LOG_INFO};
+  record.attempts = ac->attempts;
+  record.used_time_ms = seconds * 1000;
+  dsc_log_field(record.app, sizeof record.app, ac->app.s);
+  dsc_log_field(record.method, sizeof record.method, ac->method.s);
+  dsc_log_field(record.path, sizeof record.path, ac->path.s);
+  dsc_log_field(record.node, sizeof record.node, node);
+  dsc_log_field(record.error, sizeof record.error, error);
+  dsc_log_field(record.msg, sizeof record.msg, DSC_STR_LITERAL("call made by hand"));
+  dsc_notices_log(&frame->d->notices, &record);
+}
