@@ -43,10 +43,13 @@ typedef void (*dsc_store_done)(void *ud, const dsc_store_answer *answer);
 /* Told to the registry, with its lock held. */
 typedef struct dsc_store_events {
   void *ud;
-  void (*on_up)(void *ud);                       /* commands and messages flow */
-  void (*on_down)(void *ud, bool denied, const char *why); /* they do not, or a try to connect failed */
-  void (*on_subscribed)(void *ud, dsc_str app);  /* messages of `app` arrive from now on: time to read it */
-  void (*on_refused)(void *ud, dsc_str app, bool denied, const char *why); /* not allowed to follow `app` */
+  /* Which of the two stand now: commands can be sent, messages arrive. After a try that failed: `why`, and whether
+  ** the credentials were refused; else `why` is "". */
+  void (*on_state)(void *ud, bool commands, bool messages, bool denied, const char *why);
+  /* Messages of `app` arrive from now on: time to read it. */
+  void (*on_subscribed)(void *ud, dsc_str app);
+  /* `app` cannot be followed; a new `follow` tries again. */
+  void (*on_refused)(void *ud, dsc_str app, const char *why);
   void (*on_message)(void *ud, dsc_str app, dsc_str text);
 } dsc_store_events;
 

@@ -1,0 +1,309 @@
+/*
+** store_redis.c - the store over Redis: two connections, one for commands, one for messages.
+**
+** Each connection lives once (net/redis_conn.h); coming back is decided here: full jitter from 0.1 s up to 2 s in the first
+** minute of trouble, 5 s after it, 30 s when the credentials are refused. A connection that stood for less than STEADY_MS does not
+** count as the end of a trouble, so that a server which greets and hangs up is not asked in a tight loop.
+**
+** What is sent on the commands' connection is in store_redis_op.c.
+** Invariants: a channel is in the map while it is followed; SUBSCRIBEs under way hold references to theirs.
+** Threads: the loop's. Every callback takes the registry's lock, so that a store function and a callback never overlap.
+*/
+#include "core/store_redis_impl.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+
+#define STEADY_MS 5000
+#define TROUBLE_MS 60000
+#define SILENCE_MS 3000 /* of the subscriber, before a PING */
+#define PONG_MS 5000
+
+struct channel {
+  /* constant */
+  redis_store *store;
+  /* under the registry's lock */
+  uint32_t refs;
+  bool followed, sent; /* sent: SUBSCRIBE went out on the present connection */
+  /* constant, last */
+  size_t n;
+  char name[]; /* CH_<app> */
+};
+
+static void connect_side(side *s);
+static void subscribe(channel *c);
+
+static void tell_state(redis_store *store, bool denied, const char *why) {
+  store->base.events.on_state(store->base.events.ud, store->commands.ready, store->messages.ready, denied, why);
+}
+
+/* ---- channels */
+
+static dsc_str channel_app(const channel *c) {
+  return (dsc_str){c->name + 3, c->n - 3};
+}
+
+static void unref_channel(channel *c) {
+  if (--c->refs == 0) dsc_mem_free(c);
+}
+
+static void on_subscribed(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
+  channel *c = ud;
+  redis_store *store = c->store;
+  pthread_mutex_lock(store->lock);
+  const dsc_redis_reply *reply = err ? NULL : replies[0];
+  (void)why;
+  (void)n;
+  if (reply && reply->type == DSC_REDIS_ERROR) {
+    store->errors++;
+    c->sent = false;
+    if (c->followed) store->base.events.on_refused(store->base.events.ud, channel_app(c), reply->str.p);
+  } else if (reply && reply->type != DSC_REDIS_ARRAY) {
+    if (store->messages.conn) dsc_redis_conn_close(store->messages.conn);
+  } else if (reply && c->followed) {
+    store->base.events.on_subscribed(store->base.events.ud, channel_app(c));
+  }
+  unref_channel(c);
+  pthread_mutex_unlock(store->lock);
+}
+
+static void on_unsubscribed(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
+  (void)ud;
+  (void)err;
+  (void)why;
+  (void)replies;
+  (void)n;
+}
+
+static dsc_err send_channel(channel *c, const char *word, dsc_redis_done done) {
+  dsc_str words[2] = {dsc_str_of(word), {c->name, c->n}};
+  dsc_redis_command command = {2, words};
+  c->store->sent++;
+  return dsc_redis_conn_send(c->store->messages.conn, &command, 1, done, c);
+}
+
+static void subscribe(channel *c) {
+  if (!c->store->messages.ready || c->sent) return;
+  c->refs++;
+  c->sent = true;
+  if (send_channel(c, "SUBSCRIBE", on_subscribed) == DSC_OK) return;
+  /* without memory for a command: begin anew, all channels are asked for again then */
+  c->refs--;
+  dsc_redis_conn_close(c->store->messages.conn);
+}
+
+static dsc_err redis_follow(dsc_store *base, dsc_str app) {
+  redis_store *store = (redis_store *)base;
+  channel *c = dsc_map_get(&store->channels, app);
+  if (!c) {
+    c = dsc_mem_zalloc(1, sizeof *c + app.n + 4);
+    if (!c) return DSC_ENOMEM;
+    c->store = store;
+    c->refs = 1;
+    c->followed = true;
+    c->n = app.n + 3;
+    memcpy(c->name, "CH_", 3);
+    memcpy(c->name + 3, app.p, app.n);
+    if (dsc_map_put(&store->channels, channel_app(c), c, NULL) != DSC_OK) {
+      dsc_mem_free(c);
+      return DSC_ENOMEM;
+    }
+  }
+  subscribe(c);
+  return DSC_OK;
+}
+
+static void redis_unfollow(dsc_store *base, dsc_str app) {
+  redis_store *store = (redis_store *)base;
+  channel *c = dsc_map_take(&store->channels, app);
+  if (!c) return;
+  c->followed = false;
+  if (c->sent && store->messages.ready) {
+    dsc_err err = send_channel(c, "UNSUBSCRIBE", on_unsubscribed);
+    if (err) dsc_redis_conn_close(store->messages.conn);
+  }
+  unref_channel(c);
+}
+
+static void subscribe_all(redis_store *store) {
+  size_t at = 0;
+  channel *c;
+  while ((c = dsc_map_next(&store->channels, &at)) != NULL) {
+    c->sent = false;
+    subscribe(c);
+  }
+}
+
+static void on_message(void *ud, dsc_str name, dsc_str text) {
+  side *s = ud;
+  redis_store *store = s->store;
+  if (!dsc_str_starts(name, DSC_STR_LITERAL("CH_"))) return;
+  dsc_str app = {name.p + 3, name.n - 3};
+  pthread_mutex_lock(store->lock);
+  if (!store->closing && dsc_map_get(&store->channels, app)) {
+    store->base.events.on_message(store->base.events.ud, app, text);
+  }
+  pthread_mutex_unlock(store->lock);
+}
+
+/* ---- coming and going */
+
+static uint64_t retry_delay(side *s, bool denied, uint64_t now) {
+  if (denied) return dsc_random_jitter_ms(30000, 0.2);
+  if (s->trouble_since_ms == 0) s->trouble_since_ms = now;
+  if (now - s->trouble_since_ms >= TROUBLE_MS) return dsc_random_jitter_ms(5000, 0.2);
+  uint64_t top = s->tries < 4 ? (uint64_t)200 << s->tries : 2000;
+  s->tries++;
+  return dsc_random_between_ms(100, top);
+}
+
+static void on_ready(void *ud) {
+  side *s = ud;
+  redis_store *store = s->store;
+  pthread_mutex_lock(store->lock);
+  if (!store->closing) {
+    s->ready = true;
+    s->ready_ms = dsc_clock_now_ms();
+    store->connects++;
+    if (s == &store->messages) subscribe_all(store);
+    tell_state(store, false, "");
+  }
+  pthread_mutex_unlock(store->lock);
+}
+
+static void on_down(void *ud, dsc_redis_down down, const char *why) {
+  side *s = ud;
+  redis_store *store = s->store;
+  pthread_mutex_lock(store->lock);
+  uint64_t now = dsc_clock_now_ms();
+  s->conn = NULL;
+  if (s->ready) store->disconnects++;
+  if (s->ready && now - s->ready_ms >= STEADY_MS) {
+    s->trouble_since_ms = 0;
+    s->tries = 0;
+  }
+  s->ready = false;
+  if (!store->closing) {
+    bool denied = down == DSC_REDIS_DOWN_DENIED;
+    dsc_timer_start(s->retry, retry_delay(s, denied, now));
+    tell_state(store, denied, why);
+  }
+  pthread_mutex_unlock(store->lock);
+}
+
+static void on_retry(void *ud) {
+  side *s = ud;
+  pthread_mutex_lock(s->store->lock);
+  if (!s->store->closing) connect_side(s);
+  pthread_mutex_unlock(s->store->lock);
+}
+
+static uint32_t command_timeout(uint32_t ttl_ms) {
+  uint32_t third = ttl_ms / 3;
+  return third < 200 ? 200 : third > 10000 ? 10000 : third;
+}
+
+static void connect_side(side *s) {
+  redis_store *store = s->store;
+  bool subscriber = s == &store->messages;
+  char name[64];
+  snprintf(name, sizeof name, "discover-%s-%d", subscriber ? "messages" : "commands", (int)getpid());
+  dsc_redis_conn_options options = {
+      .host = store->config->host,
+      .port = store->config->port,
+      .db = store->config->db,
+      .user = store->config->user,
+      .password = store->config->password,
+      .name = name,
+      .connect_timeout_ms = store->config->connect_timeout_ms ? store->config->connect_timeout_ms : 1000,
+      .command_timeout_ms = subscriber ? PONG_MS : command_timeout(store->ttl_ms),
+      .subscriber = subscriber,
+      .silence_ms = SILENCE_MS,
+  };
+  dsc_redis_conn_events events = {s, on_ready, on_message, on_down};
+  s->conn = dsc_redis_conn_open(store->loop, store->resolver, &options, &events);
+  if (!s->conn) dsc_timer_start(s->retry, retry_delay(s, false, dsc_clock_now_ms()));
+}
+
+static dsc_err redis_start(dsc_store *base) {
+  redis_store *store = (redis_store *)base;
+  connect_side(&store->commands);
+  connect_side(&store->messages);
+  return DSC_OK;
+}
+
+static void close_side(side *s) {
+  dsc_timer_stop(s->retry);
+  s->ready = false;
+  if (s->conn) dsc_redis_conn_close(s->conn);
+}
+
+static void redis_close(dsc_store *base) {
+  redis_store *store = (redis_store *)base;
+  store->closing = true;
+  close_side(&store->commands);
+  close_side(&store->messages);
+}
+
+static bool redis_is_closed(dsc_store *base) {
+  redis_store *store = (redis_store *)base;
+  return !store->commands.conn && !store->messages.conn;
+}
+
+static void redis_get_stats(dsc_store *base, dsc_store_stats *stats) {
+  redis_store *store = (redis_store *)base;
+  *stats = (dsc_store_stats){store->connects, store->disconnects, store->sent, store->errors};
+}
+
+static void redis_free(dsc_store *base) {
+  redis_store *store = (redis_store *)base;
+  size_t at = 0;
+  channel *c;
+  while ((c = dsc_map_next(&store->channels, &at)) != NULL) unref_channel(c);
+  dsc_map_clear(&store->channels);
+  dsc_timer_free(store->commands.retry);
+  dsc_timer_free(store->messages.retry);
+  dsc_resolver_free(store->resolver);
+  dsc_mem_free(store);
+}
+
+static const dsc_store_ops redis_ops = {
+    .kind = "redis",
+    .lasting = false,
+    .start = redis_start,
+    .put = dsc_store_redis_put,
+    .touch = dsc_store_redis_touch,
+    .remove = dsc_store_redis_remove,
+    .read = dsc_store_redis_read,
+    .fetch = dsc_store_redis_fetch,
+    .reap = dsc_store_redis_reap,
+    .follow = redis_follow,
+    .unfollow = redis_unfollow,
+    .get_stats = redis_get_stats,
+    .close = redis_close,
+    .is_closed = redis_is_closed,
+    .free = redis_free,
+};
+
+dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, const dsc_registry_timing *timing,
+                               pthread_mutex_t *lock, const dsc_store_events *events) {
+  redis_store *store = dsc_mem_zalloc(1, sizeof *store);
+  if (!store) return NULL;
+  store->base = (dsc_store){&redis_ops, *events};
+  store->loop = loop;
+  store->config = config;
+  store->ttl_ms = timing->ttl_ms;
+  store->lock = lock;
+  store->commands.store = store->messages.store = store;
+  dsc_map_init(&store->channels);
+  store->resolver = dsc_resolver_new(loop);
+  store->commands.retry = dsc_timer_new(loop, on_retry, &store->commands);
+  store->messages.retry = dsc_timer_new(loop, on_retry, &store->messages);
+  if (store->resolver && store->commands.retry && store->messages.retry) return &store->base;
+  redis_free(&store->base);
+  return NULL;
+}

@@ -1,0 +1,49 @@
+/*
+** store_redis_impl.h - what store_redis.c (connections, channels) and store_redis_op.c (commands) share.
+*/
+#ifndef DSC_CORE_STORE_REDIS_IMPL_H
+#define DSC_CORE_STORE_REDIS_IMPL_H
+
+#include "base/map.h"
+#include "core/store.h"
+#include "net/redis_conn.h"
+
+typedef struct redis_store redis_store;
+typedef struct channel channel;
+
+/* One of the two connections, and how it comes back. */
+typedef struct side {
+  /* constant */
+  redis_store *store;
+  dsc_timer *retry;
+  /* under the registry's lock */
+  dsc_redis_conn *conn; /* NULL: waiting to try again */
+  bool ready;
+  uint32_t tries;
+  uint64_t trouble_since_ms, ready_ms; /* 0: no trouble */
+} side;
+
+struct redis_store {
+  /* constant */
+  dsc_store base;
+  dsc_loop *loop;
+  const dsc_registry_config *config;
+  uint32_t ttl_ms;
+  pthread_mutex_t *lock;
+  dsc_resolver *resolver;
+  /* under the registry's lock */
+  side commands, messages;
+  dsc_map channels; /* app -> channel */
+  bool closing;
+  uint64_t connects, disconnects, sent, errors;
+};
+
+/* The functions of the same names in the vtable: contracts in core/store.h. */
+dsc_err dsc_store_redis_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);    /* As put. */
+dsc_err dsc_store_redis_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);  /* As touch. */
+dsc_err dsc_store_redis_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud); /* As remove. */
+dsc_err dsc_store_redis_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud);                  /* As read. */
+dsc_err dsc_store_redis_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);   /* As fetch. */
+dsc_err dsc_store_redis_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);    /* As reap. */
+
+#endif
