@@ -4,6 +4,8 @@
 ** One mutex per table; nothing that can wait is done under it. The table owns one reference to each of its
 ** nodes and each node one to the table: dsc_table_clear() ends that cycle. The invariants are told in table_impl.h. Any thread.
 */
+#include <stdlib.h>
+
 #include "model/table_impl.h"
 
 #include "base/mem.h"
@@ -240,6 +242,7 @@ void dsc_table_clear(dsc_table *table, dsc_changes *changes)
   dsc_link doomed;
   dsc_list_init(&doomed);
   dsc_table_lock(table, &trash);
+  table->closed = true;
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&table->nodes, &at));) {
     dsc_list_remove(&node->isolated_link);
@@ -255,6 +258,7 @@ static dsc_err set_locked(dsc_table *table, const dsc_addr *addr, const dsc_tabl
                           dsc_changes *changes)
 {
   dsc_str key = dsc_str_of(addr->text);
+  if (table->closed) return DSC_ECLOSED;
   if (!spec->by_user) dsc_table_touch_locked(table, key);
   dsc_node *node = dsc_map_get(&table->nodes, key);
   if (node && node->by_user && !spec->by_user) return DSC_OK;
@@ -318,6 +322,12 @@ dsc_node *dsc_table_find(dsc_table *table, dsc_str addr)
   return node;
 }
 
+static int by_addr(const void *a, const void *b)
+{
+  dsc_node *const *left = a, *const *right = b;
+  return strcmp((*left)->addr, (*right)->addr);
+}
+
 static dsc_node_array *make_snapshot_locked(dsc_table *table)
 {
   dsc_node_array *array = dsc_mem_alloc(sizeof *array + table->nodes.count * sizeof *array->nodes);
@@ -327,6 +337,7 @@ static dsc_node_array *make_snapshot_locked(dsc_table *table)
   array->count = 0;
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&table->nodes, &at));) array->nodes[array->count++] = dsc_node_ref(node);
+  qsort(array->nodes, array->count, sizeof(dsc_node *), by_addr); /* hosts show it: the same order every time */
   return array;
 }
 

@@ -31,7 +31,8 @@ dsc_table *dsc_table_ref(dsc_table *table);
 /* Gives a reference back; nodes hold one each, so a table lives as long as any of its nodes. NULL is allowed. Any thread. */
 void dsc_table_unref(dsc_table *table);
 
-/* Forgets all nodes (they become gone), so that the cycle between table and nodes ends. Any thread. */
+/* Closes the table: forgets all nodes (they become gone), so that the cycle between table and nodes ends, and takes no new
+** ones: whoever still holds a reference can't begin the cycle again. Idempotent. Any thread. */
 void dsc_table_clear(dsc_table *table, dsc_changes *changes);
 
 /* Borrows the app's name (terminated). Any thread. */
@@ -49,7 +50,7 @@ uint64_t dsc_table_version(dsc_table *table);
 /* Sets a node (weight >= 1, clamped to DSC_WEIGHT_MAX) or, at weight 0, removes it. `metadata` NULL: leave as it is.
 ** With `by_user` the node becomes the user's; without it a user's node is left alone. A node that is set is no longer stale. A new one
 ** joins at the mean load of the nodes in the picker plus random [0,1)/weight. Any thread.
-** Fails: DSC_EINVALID for a bad address, DSC_ENOMEM. */
+** Fails: DSC_EINVALID for a bad address, DSC_ECLOSED after dsc_table_clear(), DSC_ENOMEM. */
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,
                       uint64_t now_ms, dsc_changes *changes);
 
@@ -73,7 +74,7 @@ typedef struct dsc_row {
 /* Applies a whole read: alive rows are set, dead and missing ones become stale. Rows with bad addresses or weight 0 are skipped. A dead row
 ** whose node is unknown is added as a stale node only if the app has no node that is not stale (else it is nobody). The mean for
 ** newcomers is taken once. Any thread. Rows are borrowed. Fails: DSC_ENOMEM, what was applied stays (nothing, if the address of a message
-** could not be remembered). */
+** could not be remembered), DSC_ECLOSED. */
 dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint64_t now_ms, dsc_changes *changes);
 
 /* Removes stale nodes whose grace is over, while a node that is not stale remains. Any thread. Returns when (ms on the
@@ -103,5 +104,13 @@ dsc_node *dsc_table_find(dsc_table *table, dsc_str addr);
 
 /* Returns all nodes. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
 dsc_node_array *dsc_table_snapshot(dsc_table *table);
+
+/* Adds one to in_flight without a pick, for an outcome that is reported for a call counted nowhere: dsc_table_done() takes it away. Any
+** thread. */
+void dsc_table_hold(dsc_table *table, dsc_node *node);
+
+/* Returns the nodes that a host's own balancer may choose from, sorted by address: not tried, and not isolated unless a probe is due; without any of
+** those, all that were not tried. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
+dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uint64_t now_ms);
 
 #endif

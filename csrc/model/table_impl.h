@@ -29,6 +29,7 @@ struct dsc_table {
   uint32_t *free_slots; /* slot_cap of them, n_free in use */
   uint32_t n_free, next_slot, slot_cap;
   dsc_node_array *snapshot; /* NULL, or of this version once the lock is free */
+  bool closed;              /* cleared: no node is added any more */
   bool reading;
   bool blind;      /* reading, but an address could not be remembered: that read must not be applied */
   dsc_map touched; /* addresses of messages since the read began */
@@ -104,7 +105,7 @@ void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node);
 void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node);
 
 /* Adds a node that is not there, at `mean` load plus its random part. Under the lock. `*made`: borrowed, NULL on failure.
-** Fails: DSC_ENOMEM, nothing changed. */
+** Fails: DSC_ENOMEM, nothing changed. The caller saw that the table is not closed. */
 dsc_err dsc_table_add_locked(dsc_table *table, const dsc_addr *addr, const dsc_table_spec *spec, double mean,
                              dsc_table_trash *trash, dsc_changes *changes, dsc_node **made);
 

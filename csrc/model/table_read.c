@@ -136,6 +136,7 @@ dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint
   dsc_table_trash trash;
   dsc_table_lock(table, &trash);
   dsc_err err = table->blind ? DSC_ENOMEM : DSC_OK;
+  if (table->closed) err = DSC_ECLOSED;
   if (!err) {
     sum_loads_locked(table);
     struct reading r = {table, &trash, changes, dsc_table_mean_locked(table), now_ms};
