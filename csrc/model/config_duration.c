@@ -1,7 +1,7 @@
 /*
 ** config_duration.c - durations with units, as people and Go programs write them.
 **
-** Everything is added up in whole nanoseconds, without floating point: no rounding can turn a limit into one less.
+** Everything is added up in whole nanoseconds, without floating point, so that what is written exactly is read exactly.
 ** What lies below a nanosecond only decides that the result is rounded up. No state: any thread.
 */
 #include "model/config.h"

@@ -75,7 +75,8 @@ static void *count_many(void *ud) {
 TEST(no_count_is_lost_between_threads) {
   dsc_counters counters = {0};
   pthread_t threads[4];
-  for (size_t i = 0; i < COUNT(threads); i++) assert_int_equal(pthread_create(&threads[i], NULL, count_many, &counters), 0);
+  for (size_t i = 0; i < COUNT(threads); i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, count_many, &counters), 0);
   for (size_t i = 0; i < COUNT(threads); i++) pthread_join(threads[i], NULL);
   assert_int_equal(counters.calls, 40000);
   assert_int_equal(counters.latency_sum_us, 40000);

@@ -68,8 +68,8 @@ TEST(listed_ones_are_relayed_in_the_order_of_the_list) {
 }
 
 TEST(empty_and_unclean_ones_are_not_relayed) {
-  expect("", "X-User-Id:\nX-Device-Id:  \t\nX-Session-Id:a\rb\nX-Request-Id:\x01\nUser-Agent:a\x7f\nX-Host:\x1b[0m\n", "",
-         "", "", NULL, NAMES, "");
+  expect("", "X-User-Id:\nX-Device-Id:  \t\nX-Session-Id:a\rb\nX-Request-Id:\x01\nUser-Agent:a\x7f\nX-Host:\x1b[0m\n",
+         "", "", "", NULL, NAMES, "");
   expect("", "X-User-Id:\nX-User-Id:a\rb\nX-User-Id:second\nX-User-Id:third\n", "", "", "", NULL, NAMES,
          "X-User-Id: second\n");
 }
@@ -128,8 +128,9 @@ TEST(a_null_byte_in_the_peer_is_no_address) {
 }
 
 TEST(several_lines_of_one_list_are_joined) {
-  expect("", "X-Forwarded-For:1.1.1.1\nX-Forwarded-For:\nx-forwarded-for:2.2.2.2, 3.3.3.3\nX-Forwarded-For:a\rb\n"
-             "tracestate:a=1\nTraceState: b=2 \nbaggage:k=v\nbaggage:l=w\ntraceparent:1\ntraceparent:2\n",
+  expect("",
+         "X-Forwarded-For:1.1.1.1\nX-Forwarded-For:\nx-forwarded-for:2.2.2.2, 3.3.3.3\nX-Forwarded-For:a\rb\n"
+         "tracestate:a=1\nTraceState: b=2 \nbaggage:k=v\nbaggage:l=w\ntraceparent:1\ntraceparent:2\n",
          "[::1]:9", "", "", NULL, NAMES,
          "X-Client-Ip: ::1\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, ::1\ntraceparent: 1\ntracestate: a=1, b=2\n"
          "baggage: k=v, l=w\n");
@@ -159,10 +160,22 @@ TEST(the_list_decides) {
 }
 
 TEST(credentials_and_framing_never_listed_or_not) {
-  static const char *const banned[] = {
-      "cookie",      "Cookie2",       "set-cookie", "Set-Cookie2", "AUTHORIZATION",     "Access-Token",     "connection",
-      "keep-alive",  "TE",            "Trailer",    "upgrade",     "Transfer-Encoding", "Content-Length",   "Proxy-Connection",
-      "Proxy-Authorization", "proxy-authenticate"};
+  static const char *const banned[] = {"cookie",
+                                       "Cookie2",
+                                       "set-cookie",
+                                       "Set-Cookie2",
+                                       "AUTHORIZATION",
+                                       "Access-Token",
+                                       "connection",
+                                       "keep-alive",
+                                       "TE",
+                                       "Trailer",
+                                       "upgrade",
+                                       "Transfer-Encoding",
+                                       "Content-Length",
+                                       "Proxy-Connection",
+                                       "Proxy-Authorization",
+                                       "proxy-authenticate"};
   for (size_t i = 0; i < COUNT(banned); i++) {
     const char *list[] = {banned[i], NULL};
     char incoming[64];
@@ -234,8 +247,8 @@ TEST(every_allocation_may_fail) {
 
 /* Whatever comes in, what goes out is on the list, clean and never twice. */
 TEST(random_requests_relay_clean_headers_only) {
-  static const char *const names[] = {"X-User-Id", "x-forwarded-for", "Cookie", "X-Host",   "User-Agent", "baggage",
-                                      "Authorization", "X-Client-IP", "X-Odd",  "x-scheme", "tracestate"};
+  static const char *const names[] = {"X-User-Id",     "x-forwarded-for", "Cookie", "X-Host",   "User-Agent", "baggage",
+                                      "Authorization", "X-Client-IP",     "X-Odd",  "x-scheme", "tracestate"};
   static const char bytes[] = "a1.:[]%, \t\r\n\x01\x7f\xff";
   uint64_t seed = 3;
   for (int round = 0; round < 5000; round++) {

@@ -88,9 +88,9 @@ TEST(values_hold_any_byte_they_were_given) {
 
 TEST(good_and_bad_names) {
   static const char *const good[] = {"a", "X-Request-Id", "!#$%&'*+-.^_`|~09azAZ"};
-  static const char *const bad[] = {"",    " ",   "a b", "a:", "a\r",  "a\n",  "a\t",   "(a)",   "a,b",
-                                    "a/b", "a;b", "a=b", "a?", "a@b", "[a]",  "a\\b",  "{a}",   "a\"b",
-                                    "a<b", "a>b", "\x7f", "\x80", "\xc3\xa4", "a\x1f"};
+  static const char *const bad[] = {"",    " ",    "a b", "a:",  "a\r",  "a\n",  "a\t",      "(a)",
+                                    "a,b", "a/b",  "a;b", "a=b", "a?",   "a@b",  "[a]",      "a\\b",
+                                    "{a}", "a\"b", "a<b", "a>b", "\x7f", "\x80", "\xc3\xa4", "a\x1f"};
   char name[300];
   dsc_why why;
   memset(name, 'n', sizeof name);

@@ -22,7 +22,8 @@ TEST(ok_is_an_answer_below_400_without_error) {
   static const struct {
     int status;
     bool ok;
-  } cases[] = {{0, false}, {101, true}, {200, true}, {302, true}, {399, true}, {400, false}, {404, false}, {503, false}};
+  } cases[] = {{0, false},  {101, true},  {200, true},  {302, true},
+               {399, true}, {400, false}, {404, false}, {503, false}};
   dsc_result *result = dsc_result_new();
   for (size_t i = 0; i < COUNT(cases); i++) {
     result->status = cases[i].status;
