@@ -40,8 +40,8 @@ void dsc_app_client_fini(dsc_app_client *ac);
 /* Each replaces a field by a copy. Owner's thread. Fails: DSC_EINVALID (app: a bad name; method: no token; path: not beginning
 ** with '/', control characters, over 64 KiB) with `why`; DSC_ENOMEM. */
 dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why);
-dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why); /* Owner's thread. */
-dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);     /* Owner's thread. */
+dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why);            /* Owner's thread. */
+dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);                /* Owner's thread. */
 dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why); /* Owner's thread. */
 
 /* Checks names and values and copies them in, replacing the former headers. Owner's thread. Fails: DSC_EINVALID, DSC_ENOMEM. */

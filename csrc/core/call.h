@@ -11,17 +11,17 @@
 #include "core/step.h"
 
 typedef enum dsc_call_wait {
-  DSC_CALL_WAITS_NOT,   /* inside a step, or ended */
-  DSC_CALL_WAITS_APP,   /* for the registry to read the app */
+  DSC_CALL_WAITS_NOT, /* inside a step, or ended */
+  DSC_CALL_WAITS_APP, /* for the registry to read the app */
   DSC_CALL_WAITS_ANSWER,
-  DSC_CALL_WAITS_TIME   /* backing off */
+  DSC_CALL_WAITS_TIME /* backing off */
 } dsc_call_wait;
 
 typedef struct dsc_call {
   /* owner's thread only */
   dsc_discoverer *d;
-  dsc_link link;       /* in d->calls */
-  dsc_link ready_link; /* in d->ready, or in none */
+  dsc_link link;              /* in d->calls */
+  dsc_link ready_link;        /* in d->ready, or in none */
   const dsc_request *request; /* borrowed */
   dsc_step step;
   dsc_app_client ac;
@@ -44,7 +44,6 @@ typedef struct dsc_call {
   dsc_err broken; /* DSC_OK: not */
   dsc_http_answer answer;
 } dsc_call;
-
 
 /* Begins a call and steps it until it waits or has ended. `result` is borrowed until the end, `request` too. In a frame, owner's thread. */
 void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result);

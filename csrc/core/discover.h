@@ -19,7 +19,7 @@
 #include "model/headers.h"
 #include "model/result.h"
 
-#define DSC_VERSION "0.1.0"
+#define DSC_VERSION   "0.1.0"
 #define DSC_MAX_DEPTH 8
 
 typedef struct dsc_discoverer dsc_discoverer;
@@ -41,7 +41,8 @@ typedef struct dsc_hooks {
 
   /* Chooses among `nodes` (not yet tried; not isolated, unless all are): sets `*chosen` to one of them (borrowed), or NULL for none.
   ** Fails: DSC_EBALANCER with `why`: logged, the default balancer picks. */
-  dsc_err (*next)(void *ctx, void *ud, dsc_app_client *ac, dsc_node *const *nodes, size_t n, dsc_node **chosen, dsc_why *why);
+  dsc_err (*next)(void *ctx, void *ud, dsc_app_client *ac, dsc_node *const *nodes, size_t n, dsc_node **chosen,
+                  dsc_why *why);
 
   /* After each attempt. `status` 0 and `headers` NULL: no answer. */
   void (*response)(void *ctx, void *ud, dsc_app_client *ac, dsc_node *node, dsc_err err, int status,
@@ -53,8 +54,8 @@ typedef struct dsc_hooks {
 
 typedef struct dsc_options {
   /* all borrowed for dsc_discoverer_new() */
-  dsc_str registry;   /* "": none */
-  const char *user;   /* NULL: as in the string */
+  dsc_str registry; /* "": none */
+  const char *user; /* NULL: as in the string */
   dsc_secret *password;
   dsc_registry_timing timing;
   uint32_t call_retry_times; /* 10 */
@@ -120,7 +121,8 @@ dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d); /* Owner's thread. */
 
 /* Changes the own weight (0: standby) or metadata; announced at once. In a frame. Fails: DSC_EINVALID with `why`, DSC_ENOMEM. */
 dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *why);
-dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why); /* In a frame, owner's thread. */
+dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata,
+                                    dsc_why *why); /* In a frame, owner's thread. */
 
 /* Sets a node by hand (weight 0 removes it). `metadata` NULL: leave. In a frame. Fails: DSC_EINVALID with `why`, DSC_ENOMEM. */
 dsc_err dsc_discoverer_set_node(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
@@ -141,9 +143,9 @@ typedef struct dsc_request {
   const dsc_headers *relayed; /* by dsc_discoverer_relay(); NULL: none */
   dsc_str body;
   bool has_body;
-  bool no_body;  /* send none, whatever a route sets */
-  dsc_str node;  /* pinned to this address; "": not */
-  dsc_str key;   /* for `hash`; p NULL: none */
+  bool no_body;                                   /* send none, whatever a route sets */
+  dsc_str node;                                   /* pinned to this address; "": not */
+  dsc_str key;                                    /* for `hash`; p NULL: none */
   uint32_t timeout_ms, deadline_ms, max_attempts; /* 0: as configured */
   bool has_retry;
   dsc_retry retry;

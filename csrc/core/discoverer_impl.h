@@ -30,17 +30,17 @@ struct dsc_discoverer {
   uint32_t start_timeout_ms;
   bool has_log_level;
   dsc_log_level log_level;
-  char **relay; /* NULL-terminated; NULL: the default list */
+  char **relay;                                        /* NULL-terminated; NULL: the default list */
   char *from_app, *from_node, *client_ip, *user_agent; /* NULL: the default name */
   dsc_header_names names;
   /* owner's thread only */
   dsc_hooks hooks;
   const dsc_balancer_ops *balancer;
-  dsc_map apps; /* name -> dsc_app_entry */
+  dsc_map apps;                    /* name -> dsc_app_entry */
   dsc_call_config *default_config; /* of "*"; NULL: not given */
   dsc_call_config *base_config;    /* the built-in defaults, made when first wanted */
   char *own_app, *own_addr;
-  dsc_frame *frame;  /* innermost */
+  dsc_frame *frame;   /* innermost */
   uint32_t callbacks; /* host's callbacks on the stack */
   bool stopping, stopped;
   uint64_t drain_until_ms;

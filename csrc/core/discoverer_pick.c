@@ -12,20 +12,22 @@
 #define SLICES 9 /* eight of the deadline and the one that is filling */
 
 typedef struct mark {
-  dsc_node *node;     /* a reference; the pointer's bytes are the key in the map */
-  dsc_link link;      /* in the discoverer's list of marks */
+  dsc_node *node; /* a reference; the pointer's bytes are the key in the map */
+  dsc_link link;  /* in the discoverer's list of marks */
   uint32_t slice_ms;
-  uint64_t slice;     /* the newest: now / slice_ms */
+  uint64_t slice;       /* the newest: now / slice_ms */
   uint32_t out[SLICES]; /* by slice number modulo SLICES */
   uint32_t total;
   bool probe; /* one of them holds the probe slot */
 } mark;
 
-static dsc_str key_of(dsc_node *const *node) {
+static dsc_str key_of(dsc_node *const *node)
+{
   return (dsc_str){(const char *)node, sizeof *node};
 }
 
-static void lapse(mark *m, uint32_t *out, uint64_t now_ms) {
+static void lapse(mark *m, uint32_t *out, uint64_t now_ms)
+{
   for (; *out; --*out, m->total--) {
     dsc_table_lapse(m->node->table, m->node, m->probe, now_ms);
     m->probe = false;
@@ -33,13 +35,15 @@ static void lapse(mark *m, uint32_t *out, uint64_t now_ms) {
 }
 
 /* Moves a mark to the present: slices older than the deadline lapse. */
-static void advance(mark *m, uint64_t now_ms) {
+static void advance(mark *m, uint64_t now_ms)
+{
   uint64_t slice = now_ms / m->slice_ms;
   for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, &m->out[i % SLICES], now_ms);
   m->slice = slice;
 }
 
-static void drop_mark(dsc_discoverer *d, mark *m) {
+static void drop_mark(dsc_discoverer *d, mark *m)
+{
   dsc_map_take(&d->marks, key_of(&m->node));
   dsc_list_remove(&m->link);
   dsc_node_unref(m->node);
@@ -47,7 +51,8 @@ static void drop_mark(dsc_discoverer *d, mark *m) {
 }
 
 /* Looks through all marks now and then, so that nodes nobody picks any more lapse too. */
-static void sweep(dsc_discoverer *d, uint64_t now_ms) {
+static void sweep(dsc_discoverer *d, uint64_t now_ms)
+{
   if (now_ms < d->next_sweep_ms) return;
   d->next_sweep_ms = now_ms + 1000;
   dsc_link *next;
@@ -59,7 +64,8 @@ static void sweep(dsc_discoverer *d, uint64_t now_ms) {
   }
 }
 
-void dsc_discoverer_clear_marks(dsc_discoverer *d) {
+void dsc_discoverer_clear_marks(dsc_discoverer *d)
+{
   uint64_t now_ms = dsc_clock_now_ms();
   while (!dsc_list_empty(&d->mark_list)) {
     mark *m = DSC_LIST_ENTRY(d->mark_list.next, mark, link);
@@ -68,7 +74,8 @@ void dsc_discoverer_clear_marks(dsc_discoverer *d) {
   }
 }
 
-static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms) {
+static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms)
+{
   mark *m = dsc_mem_zalloc(1, sizeof *m);
   if (!m) return NULL;
   m->node = dsc_node_ref(node);
@@ -84,12 +91,15 @@ static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, u
 }
 
 /* Notes that `node` is out from now on. */
-static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe) {
+static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe)
+{
   uint64_t now_ms = dsc_clock_now_ms();
   sweep(d, now_ms);
   mark *m = dsc_map_get(&d->marks, key_of(&node));
-  if (m) advance(m, now_ms);
-  else m = add_mark(d, node, deadline_ms, now_ms);
+  if (m)
+    advance(m, now_ms);
+  else
+    m = add_mark(d, node, deadline_ms, now_ms);
   if (!m) return DSC_ENOMEM;
   m->out[m->slice % SLICES]++;
   m->total++;
@@ -98,7 +108,8 @@ static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms,
 }
 
 /* Takes the oldest mark of `node` away. Returns false when none is out. */
-static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
+static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe)
+{
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   *was_probe = false;
   if (!m) return false;
@@ -114,17 +125,19 @@ static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
   return false;
 }
 
-void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome) {
+void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome)
+{
   dsc_discoverer *d = frame->d;
   bool was_probe;
   /* a report without a mark still counts for health, but must not take what another call has in flight */
-  if (!take_mark(d, node, &was_probe)) atomic_fetch_add(&node->in_flight, 1);
+  if (!take_mark(d, node, &was_probe)) dsc_table_hold(node->table, node);
   dsc_registry_node_done(d->registry, node, outcome, was_probe, d->call_retry_times);
 }
 
 /* Chooses for a call made elsewhere and marks what was chosen. */
 static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, dsc_node **node,
-                               dsc_why *why) {
+                               dsc_why *why)
+{
   dsc_discoverer *d = frame->d;
   dsc_call_config *config = dsc_discoverer_find_config(d, ac->app.s);
   if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
@@ -141,14 +154,16 @@ static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *
   return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
 }
 
-dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why) {
+dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why)
+{
   *node = NULL;
   dsc_err err = dsc_addr_check_app(app, why);
   if (err) return err;
   dsc_table *table = NULL;
   bool waiting;
   err = dsc_discoverer_look_up(frame->d, app, &table, &waiting, why);
-  if (waiting) err = dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" is followed from now on, not read yet", DSC_STR_ARG(app));
+  if (waiting)
+    err = dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" is followed from now on, not read yet", DSC_STR_ARG(app));
   dsc_app_client ac;
   dsc_app_client_init(&ac);
   ac.app.s = app;
@@ -161,7 +176,8 @@ dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud
   return err;
 }
 
-dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **out, dsc_why *why) {
+dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **out, dsc_why *why)
+{
   (void)d;
   *out = NULL;
   dsc_app_client *ac = dsc_mem_zalloc(1, sizeof *ac);
@@ -176,13 +192,15 @@ dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_cl
   return DSC_OK;
 }
 
-void dsc_discoverer_app_client_free(dsc_app_client *ac) {
+void dsc_discoverer_app_client_free(dsc_app_client *ac)
+{
   if (!ac) return;
   dsc_app_client_fini(ac);
   dsc_mem_free(ac);
 }
 
-static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **table, dsc_why *why) {
+static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **table, dsc_why *why)
+{
   bool waiting;
   dsc_err err = dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
   if (!waiting) return err;
@@ -191,7 +209,8 @@ static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **t
   return dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
 }
 
-dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why) {
+dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why)
+{
   dsc_table *table = NULL;
   dsc_err err = find_and_wait(frame, ac, &table, why);
   dsc_table_unref(table);
@@ -199,7 +218,8 @@ dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, ds
 }
 
 dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc_str addr, dsc_node **node,
-                                       dsc_why *why) {
+                                       dsc_why *why)
+{
   *node = NULL;
   dsc_table *table = NULL;
   dsc_err err = find_and_wait(frame, ac, &table, why);
@@ -208,7 +228,8 @@ dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc
   return err;
 }
 
-void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {
+void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error)
+{
   dsc_log_record record = {.time = dsc_clock_wall(), .level = error.n ? DSC_LOG_WARN : DSC_LOG_INFO};
   record.attempts = ac->attempts;
   record.used_time_ms = seconds * 1000;

@@ -29,10 +29,10 @@ typedef enum dsc_event_kind {
 
 typedef struct dsc_event {
   dsc_event_kind kind;
-  double time; /* wall-clock seconds */
-  char app[256];  /* "" when none */
+  double time;             /* wall-clock seconds */
+  char app[256];           /* "" when none */
   char node[DSC_ADDR_MAX]; /* "" when none */
-  char why[192];  /* registry_down, lost: the cause */
+  char why[192];           /* registry_down, lost: the cause */
 } dsc_event;
 
 /* Returns the name of a kind ("node_added"). Any thread. Static string. */

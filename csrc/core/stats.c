@@ -9,11 +9,13 @@
 
 #include "base/mem.h"
 
-static uint64_t load(const _Atomic uint64_t *counter) {
+static uint64_t load(const _Atomic uint64_t *counter)
+{
   return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void copy_counts(dsc_stats_counts *to, const dsc_counters *from) {
+static void copy_counts(dsc_stats_counts *to, const dsc_counters *from)
+{
   to->calls = load(&from->calls);
   to->attempts = load(&from->attempts);
   to->retries = load(&from->retries);
@@ -27,7 +29,8 @@ static void copy_counts(dsc_stats_counts *to, const dsc_counters *from) {
   for (size_t i = 0; i < DSC_COUNTERS_BUCKETS; i++) to->latency[i] = load(&from->latency[i]);
 }
 
-static void copy_node(dsc_stats_node *to, dsc_node *node) {
+static void copy_node(dsc_stats_node *to, dsc_node *node)
+{
   snprintf(to->addr, sizeof to->addr, "%s", node->addr);
   to->state = dsc_node_state_name(dsc_node_get_state(node));
   to->weight = atomic_load_explicit(&node->weight, memory_order_relaxed);
@@ -38,11 +41,13 @@ static void copy_node(dsc_stats_node *to, dsc_node *node) {
   to->failures = load(&node->failures);
 }
 
-static int by_addr(const void *a, const void *b) {
+static int by_addr(const void *a, const void *b)
+{
   return strcmp(((const dsc_stats_node *)a)->addr, ((const dsc_stats_node *)b)->addr);
 }
 
-static dsc_err copy_app(dsc_stats_app *to, dsc_table *table) {
+static dsc_err copy_app(dsc_stats_app *to, dsc_table *table)
+{
   dsc_str app = dsc_table_app(table);
   snprintf(to->app, sizeof to->app, "%.*s", DSC_STR_ARG(app));
   copy_counts(&to->counts, dsc_table_counters(table));
@@ -60,7 +65,8 @@ static dsc_err copy_app(dsc_stats_app *to, dsc_table *table) {
   return DSC_OK;
 }
 
-static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
+static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry)
+{
   size_t count = 0;
   dsc_table **tables = dsc_directory_list(dsc_registry_directory(registry), &count);
   if (!tables) return count ? DSC_ENOMEM : DSC_OK;
@@ -68,7 +74,8 @@ static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
   stats->apps = dsc_mem_zalloc(count, sizeof *stats->apps);
   if (!stats->apps) err = DSC_ENOMEM;
   for (size_t i = 0; i < count; i++) {
-    if (!err && !(err = copy_app(&stats->apps[i], tables[i]))) stats->total.in_flight += stats->apps[i].counts.in_flight;
+    if (!err && !(err = copy_app(&stats->apps[i], tables[i])))
+      stats->total.in_flight += stats->apps[i].counts.in_flight;
     if (!err) stats->n_apps++;
     dsc_table_unref(tables[i]);
   }
@@ -76,7 +83,8 @@ static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
   return err;
 }
 
-dsc_stats *dsc_stats_new(dsc_registry *registry) {
+dsc_stats *dsc_stats_new(dsc_registry *registry)
+{
   dsc_stats *stats = dsc_mem_zalloc(1, sizeof *stats);
   if (!stats) return NULL;
   size_t blocks, bytes;
@@ -93,14 +101,16 @@ dsc_stats *dsc_stats_new(dsc_registry *registry) {
   return NULL;
 }
 
-void dsc_stats_free(dsc_stats *stats) {
+void dsc_stats_free(dsc_stats *stats)
+{
   if (!stats) return;
   for (size_t i = 0; i < stats->n_apps; i++) dsc_mem_free(stats->apps[i].nodes);
   dsc_mem_free(stats->apps);
   dsc_mem_free(stats);
 }
 
-dsc_stats *dsc_stats_copy(const dsc_stats *from) {
+dsc_stats *dsc_stats_copy(const dsc_stats *from)
+{
   dsc_stats *stats = dsc_mem_zalloc(1, sizeof *stats);
   if (!stats) return NULL;
   *stats = *from;

@@ -29,7 +29,7 @@ typedef enum dsc_step_event_kind {
   DSC_STEP_PICKED,   /* err: DSC_ENO_NODE when there is none left, or the host's reason */
   DSC_STEP_ANSWERED, /* err, status, sent, refused, ours */
   DSC_STEP_SLEPT,
-  DSC_STEP_BROKEN    /* the call is ended from outside: err says why */
+  DSC_STEP_BROKEN /* the call is ended from outside: err says why */
 } dsc_step_event_kind;
 
 typedef struct dsc_step_event {
