@@ -23,6 +23,7 @@ struct dsc_balancer {
   dsc_node **nodes;    /* by slot, NULL when absent */
   uint32_t count;
   uint32_t slots;
+  double turn; /* round_robin: the latest deadline that was served */
 };
 
 #define DSC_HEAP_ABSENT UINT32_MAX
