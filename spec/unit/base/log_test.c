@@ -79,10 +79,12 @@ TEST(full_fields_without_a_terminator_stay_in_bounds) {
   dsc_log_record record = {.used_time_ms = -1};
   memset(record.msg, 'm', sizeof record.msg);
   memset(record.path, 'p', sizeof record.path);
+  memset(record.node, 'n', sizeof record.node);
   memset(record.request_id, 'r', sizeof record.request_id);
   char line[2048];
   size_t n = dsc_log_format(&record, line, sizeof line);
-  assert_int_equal(n, 24 + 15 + 1 + sizeof record.msg + 6 + sizeof record.path + 12 + sizeof record.request_id);
+  assert_int_equal(n, strlen("1970-01-01T00:00:00.000Z discover debug  path= node= request_id=") + sizeof record.msg +
+                          sizeof record.path + sizeof record.node + sizeof record.request_id);
 }
 
 TEST(any_size_of_line_is_a_terminated_beginning) {

@@ -63,10 +63,15 @@ TEST(jitter_reaches_its_bounds_and_no_further) {
 }
 
 TEST(huge_jitter_does_not_overflow) {
+  uint64_t most = 0, odd = (UINT64_C(1) << 53) + 3; /* a double rounds it up */
   for (int i = 0; i < 1000; i++) {
-    assert_true(dsc_random_jitter_ms(UINT64_MAX, 0.1) > UINT64_MAX / 10 * 4);
+    uint64_t drawn = dsc_random_jitter_ms(UINT64_MAX, 0.1);
+    assert_true(drawn >= UINT64_MAX / 10 * 8);
+    if (drawn > most) most = drawn;
+    assert_true(dsc_random_jitter_ms(odd, 1) <= 2 * odd);
     assert_true(dsc_random_jitter_ms(UINT64_MAX / 2, 0.5) >= UINT64_MAX / 4 - 1024);
   }
+  assert_true(most > UINT64_MAX / 100 * 95);
   dsc_random_jitter_ms(UINT64_MAX, 1);
 }
 

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -20,13 +21,14 @@ int sodium_mprotect_readonly(void *memory);
 void sodium_memzero(void *const memory, const size_t n);
 
 static bool refuse_guarded, refuse_opening;
+static const char *volatile seen_at; /* where the bytes of a secret are */
 static const void *wiped;
 static size_t wiped_n;
 
 void *sodium_malloc(size_t size) {
   void *(*real)(size_t);
   *(void **)&real = dlsym(RTLD_NEXT, "sodium_malloc");
-  return refuse_guarded ? NULL : real(size);
+  return refuse_guarded ? NULL : (void *)(uintptr_t)(seen_at = real(size));
 }
 
 int sodium_mprotect_readonly(void *memory) {
@@ -42,7 +44,6 @@ void sodium_memzero(void *const memory, const size_t n) {
 }
 
 /* What `use` saw. */
-static const char *volatile seen_at;
 static char seen[64];
 static size_t seen_n;
 
@@ -76,6 +77,7 @@ static void assert_unreadable(void) {
 
 TEST(unreadable_at_rest) {
   dsc_secret *secret = dsc_secret_new(L("token"));
+  assert_unreadable(); /* before any use */
   assert_true(dsc_secret_use(secret, read_in_child, NULL));
   assert_int_equal(read_in_use_status, 0); /* the same child lives while the memory is open */
   assert_unreadable();
@@ -221,6 +223,35 @@ TEST(children_can_use_it_whatever_other_threads_did) {
   dsc_secret_unref(shared);
 }
 
+static sem_t in_use, may_end;
+
+static void hold(void *ud, dsc_str bytes) {
+  look(ud, bytes);
+  sem_post(&in_use);
+  while (sem_wait(&may_end) != 0) continue;
+}
+
+static void *hold_in_use(void *arg) {
+  dsc_secret_use(shared, hold, NULL);
+  return arg;
+}
+
+TEST(users_of_the_parent_do_not_keep_it_open_in_a_child) {
+  pthread_t thread;
+  sem_init(&in_use, 0, 0);
+  sem_init(&may_end, 0, 0);
+  shared = dsc_secret_new(L("token"));
+  assert_int_equal(pthread_create(&thread, NULL, hold_in_use, NULL), 0);
+  while (sem_wait(&in_use) != 0) continue;
+  assert_int_equal(in_child(use_and_free), 0);
+  sem_post(&may_end);
+  pthread_join(thread, NULL);
+  assert_unreadable();
+  dsc_secret_unref(shared);
+  sem_destroy(&in_use);
+  sem_destroy(&may_end);
+}
+
 static bool make(void) {
   dsc_secret *secret = dsc_secret_new(L("token"));
   dsc_secret_unref(secret);
@@ -250,6 +281,7 @@ int main(void) {
       cmocka_unit_test(wipe),
       cmocka_unit_test(threads_open_and_close_together),
       cmocka_unit_test(children_can_use_it_whatever_other_threads_did),
+      cmocka_unit_test(users_of_the_parent_do_not_keep_it_open_in_a_child),
       cmocka_unit_test(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,6 +130,20 @@ TEST(hash_spreads_addresses_over_low_and_high_bits) {
   }
 }
 
+TEST(hash_spreads_short_keys) {
+  static unsigned low[256], high[256];
+  for (int i = 0; i < 4096; i++) {
+    char text[] = {(char)('a' + i / 256), (char)i};
+    uint64_t hash = dsc_str_hash((dsc_str){text, sizeof text});
+    low[hash % 256]++;
+    high[hash >> 56]++;
+  }
+  for (size_t i = 0; i < 256; i++) {
+    assert_in_range(low[i], 1, 40); /* 16 expected */
+    assert_in_range(high[i], 1, 40);
+  }
+}
+
 TEST(hash_is_of_the_bytes) {
   char copy[] = "user";
   assert_true(dsc_str_hash(L("user")) == dsc_str_hash(dsc_str_of(copy)));
@@ -149,6 +163,7 @@ int main(void) {
       cmocka_unit_test(integers_come_back),
       cmocka_unit_test(clean),
       cmocka_unit_test(hash_spreads_addresses_over_low_and_high_bits),
+      cmocka_unit_test(hash_spreads_short_keys),
       cmocka_unit_test(hash_is_of_the_bytes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
