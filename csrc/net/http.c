@@ -41,7 +41,6 @@ static void make_ready(dsc_http_attempt *attempt) {
 static void recycle(dsc_http_attempt *attempt) {
   dsc_http *http = attempt->http;
   dsc_http_answer_reset(attempt);
-  http->active--;
   if (http->idle_count >= IDLE_KEPT) {
     dsc_list_remove(&attempt->link);
     dsc_http_easy_free(attempt);
@@ -56,6 +55,7 @@ static void deliver(dsc_http *http) {
   while ((link = dsc_list_pop(&http->ready))) {
     dsc_http_attempt *attempt = DSC_LIST_ENTRY(link, dsc_http_attempt, link);
     attempt->phase = DSC_HTTP_DELIVERED;
+    http->active--;
     dsc_loop_stop(http->loop);
     attempt->done(attempt->ud, &attempt->answer);
     recycle(attempt);
@@ -279,6 +279,7 @@ void dsc_http_cancel(dsc_http_attempt *attempt) {
   dsc_resolve_cancel(attempt->question);
   attempt->question = NULL;
   make_ready(attempt);
+  http->active--;
   recycle(attempt);
   run_waiting(http);
 }

@@ -49,6 +49,11 @@ static void judge_connect(dsc_http_attempt *attempt, CURLcode result) {
 
 static void judge_timeout(dsc_http_attempt *attempt) {
   const dsc_http_request *request = &attempt->request;
+  if (attempt->socket_errno == ENOMEM) {
+    attempt->answer.ours = true;
+    dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", request->addr);
+    return;
+  }
   if (attempt->sent) {
     const char *what = attempt->headers_done ? "all of its answer" : "answer";
     dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "%s did not %s%s within %u ms", request->addr,
@@ -114,8 +119,10 @@ static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
   case CURLE_RECV_ERROR: judge_receive(attempt, result); return;
   case CURLE_OUT_OF_MEMORY: judge_memory(attempt); return;
   case CURLE_ABORTED_BY_CALLBACK:
-  case CURLE_SEND_ERROR:
     dsc_http_judge_fail(attempt, DSC_ECONNECT, "the kept-alive connection to %s was lost", attempt->request.addr);
+    return;
+  case CURLE_SEND_ERROR:
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "the connection to %s was lost while sending", attempt->request.addr);
     return;
   case CURLE_URL_MALFORMAT:
     dsc_http_judge_fail(attempt, DSC_EINVALID, "\"%s\" is not an address", attempt->request.addr);

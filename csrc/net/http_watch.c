@@ -4,6 +4,10 @@
 ** A watch is made with its socket and lives until the socket is closed. When curl no longer wants a socket
 ** (CURL_POLL_REMOVE after every transfer) its poll handle stays registered, because taking it out and putting it back costs two
 ** epoll_ctl per transfer on a kept-alive connection; it is narrowed only when it fires with something that nobody wants.
+**
+** Sockets that never got connected are closed by libcurl 7.88 past CLOSESOCKETFUNCTION, before it tells that it no longer
+** wants them. Such a socket was wanted for writing only: its watch goes at once, and one that is still there when the
+** number comes back belongs to the past.
 */
 #include "net/http_impl.h"
 
@@ -62,21 +66,22 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   dsc_http_pump(http);
 }
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *assigned) {
-  (void)easy;
-  (void)assigned;
-  watch *w = find_watch(ud, fd);
-  if (!w) return 0;
-  w->wanted = 0;
-  if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) w->wanted |= UV_READABLE;
-  if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) w->wanted |= UV_WRITABLE;
-  if (w->wanted & ~w->armed) arm(w, w->wanted);
-  return 0;
+static void on_watch_closed(uv_handle_t *handle) {
+  dsc_mem_free(handle->data);
+}
+
+/* Out of epoll before the descriptor's number can be another's. */
+static void drop(watch *w) {
+  dsc_list_remove(&w->link);
+  uv_close((uv_handle_t *)&w->poll, on_watch_closed);
 }
 
 static watch *make_watch(dsc_http *http, curl_socket_t fd) {
   watch *w = dsc_mem_zalloc(1, sizeof *w);
   if (!w) return NULL;
+  watch *old = find_watch(http, fd);
+  int wanted = old ? old->wanted : 0;
+  if (old) drop(old);
   if (uv_poll_init(dsc_loop_uv(http->loop), &w->poll, fd) != 0) {
     dsc_mem_free(w);
     return NULL;
@@ -85,7 +90,40 @@ static watch *make_watch(dsc_http *http, curl_socket_t fd) {
   w->http = http;
   w->fd = fd;
   dsc_list_push(&http->watches[(unsigned)fd % DSC_HTTP_BUCKETS], &w->link);
+  /* curl compares numbers: it would not say again that it wants the same of the new socket */
+  w->wanted = wanted;
+  if (wanted) arm(w, wanted);
   return w;
+}
+
+static void note_nomem(CURL *easy) {
+  char *attempt;
+  if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &attempt) != CURLE_OK) return;
+  ((dsc_http_attempt *)(void *)attempt)->socket_errno = ENOMEM;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *assigned) {
+  (void)assigned;
+  watch *w = find_watch(ud, fd);
+  if (what == CURL_POLL_REMOVE) {
+    if (w && w->wanted == UV_WRITABLE) {
+      drop(w);
+    } else if (w) {
+      w->wanted = 0;
+    }
+    return 0;
+  }
+  if (!w) w = make_watch(ud, fd);
+  if (!w) {
+    /* an error from here would make curl give up all transfers; this one ends by its time-out */
+    note_nomem(easy);
+    return 0;
+  }
+  w->wanted = 0;
+  if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) w->wanted |= UV_READABLE;
+  if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) w->wanted |= UV_WRITABLE;
+  if (w->wanted & ~w->armed) arm(w, w->wanted);
+  return 0;
 }
 
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr) {
@@ -102,17 +140,9 @@ curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_so
   return CURL_SOCKET_BAD;
 }
 
-static void on_watch_closed(uv_handle_t *handle) {
-  dsc_mem_free(handle->data);
-}
-
 int dsc_http_watch_close(void *ud, curl_socket_t fd) {
   watch *w = find_watch(ud, fd);
-  if (w) {
-    dsc_list_remove(&w->link);
-    /* out of epoll before the descriptor's number can be another's */
-    uv_close((uv_handle_t *)&w->poll, on_watch_closed);
-  }
+  if (w) drop(w);
   return close(fd);
 }
 
