@@ -328,25 +328,39 @@ static int by_addr(const void *a, const void *b)
   return strcmp((*left)->addr, (*right)->addr);
 }
 
-static dsc_node_array *make_snapshot_locked(dsc_table *table)
+static dsc_node_array *collect_locked(dsc_table *table)
 {
   dsc_node_array *array = dsc_mem_alloc(sizeof *array + table->nodes.count * sizeof *array->nodes);
   if (!array) return NULL;
-  atomic_init(&array->refs, 1); /* the table's */
+  atomic_init(&array->refs, 1);
   array->version = table->version;
   array->count = 0;
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&table->nodes, &at));) array->nodes[array->count++] = dsc_node_ref(node);
-  qsort(array->nodes, array->count, sizeof(dsc_node *), by_addr); /* hosts show it: the same order every time */
   return array;
+}
+
+/* Keeps a list for the next who asks, if it is still true. */
+static void publish(dsc_table *table, dsc_node_array *array)
+{
+  pthread_mutex_lock(&table->lock);
+  if (!table->snapshot && array->version == table->version) {
+    atomic_fetch_add_explicit(&array->refs, 1, memory_order_relaxed);
+    table->snapshot = array;
+  }
+  pthread_mutex_unlock(&table->lock);
 }
 
 dsc_node_array *dsc_table_snapshot(dsc_table *table)
 {
   pthread_mutex_lock(&table->lock);
-  if (!table->snapshot) table->snapshot = make_snapshot_locked(table);
   dsc_node_array *array = table->snapshot;
   if (array) atomic_fetch_add_explicit(&array->refs, 1, memory_order_relaxed);
+  dsc_node_array *fresh = array ? NULL : collect_locked(table);
   pthread_mutex_unlock(&table->lock);
-  return array;
+  if (!fresh) return array;
+  /* sorted, because hosts show it; not under the lock, because picks would wait */
+  qsort(fresh->nodes, fresh->count, sizeof *fresh->nodes, by_addr);
+  publish(table, fresh);
+  return fresh;
 }

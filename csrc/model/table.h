@@ -102,7 +102,7 @@ void dsc_table_lapse(dsc_table *table, dsc_node *node, bool was_probe, uint64_t 
 /* Finds a node. Any thread. Caller owns one reference. Fails: NULL. */
 dsc_node *dsc_table_find(dsc_table *table, dsc_str addr);
 
-/* Returns all nodes. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
+/* Returns all nodes, sorted by address. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
 dsc_node_array *dsc_table_snapshot(dsc_table *table);
 
 /* Adds one to in_flight without a pick, for an outcome that is reported for a call counted nowhere: dsc_table_done() takes it away. Any
