@@ -78,9 +78,8 @@ static bool add_up(uint64_t *ns, const decimal *number, uint64_t unit) {
   for (size_t i = 0; i < number->fraction.n; i++) {
     uint64_t digit = (uint64_t)(number->fraction.p[i] - '0');
     part += digit * unit / 10; /* less than one unit altogether */
-    more = more || digit * unit % 10 != 0;
+    more = more || (unit == 0 ? digit != 0 : digit * unit % 10 != 0);
     unit /= 10;
-    more = more || (unit == 0 && digit != 0);
   }
   return !__builtin_add_overflow(sum, part + more, &sum) && !__builtin_add_overflow(*ns, sum, ns);
 }

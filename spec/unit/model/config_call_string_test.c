@@ -146,6 +146,20 @@ TEST(bad_call_strings_name_the_part_by_its_position) {
   assert_int_equal(dsc_call_config_parse(&config, (dsc_str){NULL, 0}, NULL), DSC_EINVALID);
 }
 
+TEST(no_sentence_shows_a_part) {
+  static const char *const bad[] = {"hunter2:1x", "hunter2:h2",        "hunter2:a b",    "hunter2:hunter3",
+                                    "hunter2:0",  "hunter2:1:2",       "hunter2:http:s", "hunter2:1s:2s",
+                                    "hunter 2",   "1:hunter2:hunter2", "5hunter",        "hunter2:1hunters",
+                                    "hunter\"2"};
+  for (size_t i = 0; i < COUNT(bad); i++) {
+    dsc_call_config *config;
+    dsc_why why = {""};
+    dsc_err err = dsc_call_config_parse(&config, dsc_str_of(bad[i]), &why);
+    assert_int_equal(err, DSC_EINVALID);
+    assert_null(strstr(why.text, "hunter"));
+  }
+}
+
 TEST(a_token_has_at_most_4096_bytes) {
   char token[DSC_CONFIG_TOKEN_MAX + 1];
   dsc_call_config *config;
@@ -210,6 +224,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_call_strings),
       cmocka_unit_test(bad_call_strings_name_the_part_by_its_position),
+      cmocka_unit_test(no_sentence_shows_a_part),
       cmocka_unit_test(a_token_has_at_most_4096_bytes),
       cmocka_unit_test(a_deadline_never_cuts_the_timeout_short),
       cmocka_unit_test(every_allocation_may_fail),

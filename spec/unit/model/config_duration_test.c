@@ -134,6 +134,7 @@ TEST(a_long_text_is_quoted_in_part) {
   memset(text, 'x', sizeof text);
   assert_int_equal(dsc_config_duration((dsc_str){text, sizeof text}, &ms, &why), DSC_EINVALID);
   assert_non_null(strstr(why.text, "ms, s, m or h"));
+  assert_non_null(strstr(why.text, "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" is not"));
 }
 
 TEST(what_is_written_exactly_is_read_exactly) {

@@ -222,7 +222,7 @@ TEST(every_allocation_may_fail) {
 }
 
 static void *ref_and_unref(void *config) {
-  for (int i = 0; i < 20000; i++) dsc_call_config_unref(dsc_call_config_ref(config));
+  for (int i = 0; i < 300000; i++) dsc_call_config_unref(dsc_call_config_ref(config));
   dsc_call_config_unref(config);
   return NULL;
 }
