@@ -268,6 +268,7 @@ dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_
   if (a->phase == DSC_HTTP_RUNNING) dsc_http_watch_kick(http);
   dsc_http_pump(http);
   http->in_send = nested;
+  dsc_http_watch_rearm(http);
   if (attempt) *attempt = a;
   return DSC_OK;
 }

@@ -42,6 +42,7 @@ struct dsc_http {
   size_t running; /* in curl's hands */
   size_t idle_count;
   bool in_send; /* completions must wait for the bell */
+  bool due;     /* curl wants to run at once, and its timer was not started for it */
   dsc_link watches[DSC_HTTP_BUCKETS];
 };
 
@@ -91,6 +92,9 @@ void dsc_http_watch_fini(dsc_http *http);
 
 /* Lets curl do what is due now, without waiting for its timer. */
 void dsc_http_watch_kick(dsc_http *http);
+
+/* Starts curl's timer for what is due at once and was not done by a kick. */
+void dsc_http_watch_rearm(dsc_http *http);
 
 /* curl's callbacks for making and closing sockets; ud: the attempt, and the client. */
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr);

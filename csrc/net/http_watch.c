@@ -154,17 +154,24 @@ static void on_due(void *ud) {
 static int on_timer(CURLM *multi, long ms, void *ud) {
   dsc_http *http = ud;
   (void)multi;
+  /* within dsc_http_send() what is due at once is done without the timer; it arms what is left over */
+  http->due = ms == 0 && http->in_send;
   if (ms < 0) {
     dsc_timer_stop(http->curl_timer);
-  } else if (ms > 0 || !http->in_send) {
-    /* within dsc_http_send() what is due at once is done at once */
+  } else if (!http->due) {
     dsc_timer_start(http->curl_timer, (uint64_t)ms);
   }
   return 0;
 }
 
+void dsc_http_watch_rearm(dsc_http *http) {
+  if (http->due) dsc_timer_start(http->curl_timer, 0);
+  http->due = false;
+}
+
 void dsc_http_watch_kick(dsc_http *http) {
   int left;
+  http->due = false;
   curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &left);
 }
 

@@ -82,8 +82,8 @@ static inline void *peer_accept(void *arg) {
     peer_conn *c = calloc(1, sizeof *c);
     *c = (peer_conn){.peer = p, .fd = fd, .number = n};
     p->conns[n] = c;
-    pthread_create(&c->thread, NULL, peer_play, c);
     atomic_store(&p->accepted, n + 1);
+    pthread_create(&c->thread, NULL, peer_play, c);
   }
 }
 
