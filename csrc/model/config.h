@@ -49,10 +49,11 @@ typedef struct dsc_call_config {
 /* Fills in the defaults (no allocation). Any thread. */
 void dsc_call_config_defaults(dsc_call_config *config);
 
-/* Checks `from` and copies it, strings and secret reference included (an empty token is none). timeout, connect_timeout,
-** deadline: 1 ms..1 day; max_body: 1..SIZE_MAX / 2; max_attempts, max_in_flight, queue: 0..DSC_CONFIG_COUNT_MAX; strings not
-** empty, without control characters; probe: a path; tls.key: only with tls.cert; token: a clean header value.
-** Any thread. Caller owns one reference. Fails: DSC_EINVALID with `why`, DSC_ENOMEM; `*config` is NULL. */
+/* Checks `from` and copies it, strings and secret reference included (an empty token is none). timeout,
+** connect_timeout, deadline: 1 ms..1 day; max_body: 1..SIZE_MAX / 2; max_attempts, max_in_flight, queue:
+** 0..DSC_CONFIG_COUNT_MAX; strings not empty, without control characters; probe: a path; tls.key: only with
+** tls.cert; token: a clean header value. Any thread. Caller owns one reference. Fails: DSC_EINVALID with `why`,
+** DSC_ENOMEM; `*config` is NULL. */
 dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *from, dsc_why *why);
 
 /* Takes a reference; NULL is allowed. Any thread. Returns `config`. */
@@ -64,14 +65,16 @@ void dsc_call_config_unref(dsc_call_config *config);
 /* True when both say the same, secrets included. Any thread. */
 bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b);
 
-/* Parses an older call string ("2:500ms:token", REFERENCE 3) into a config with the older defaults: HTTP/2 without a version,
-** and a deadline never shorter than the timeout. Parts stand in any order, empty ones are skipped, at least one is needed:
+/* Parses an older call string ("2:500ms:token") into a config with the older defaults: HTTP/2 without a version,
+** and a deadline never shorter than the timeout. Parts stand in any order, empty ones are skipped, at least one
+** is needed:
 **   `1` `2` version; `s` `https` TLS; `http` = 1 without TLS; `h2c` = 2 without TLS (letters in any case);
 **   a number, bare (ms) or with the units of dsc_config_duration(): the timeout, 1 ms..1 day;
 **   else the token: letters, digits and -._~+/=!@#$%^&*, at most DSC_CONFIG_TOKEN_MAX bytes.
-** No token is what looks like a mistyped duration (a number with nothing but letters behind it, or up to 15 bytes that begin with a
-** number and a letter) or like a mistyped version (`h2`, `tls`, ...). Parts that contradict or repeat one another are refused.
-** Any thread. Caller owns one reference. Fails: DSC_EINVALID naming the part's position, never its text; DSC_ENOMEM. */
+** No token is what looks like a mistyped duration (a number with nothing but letters behind it, or up to 15
+** bytes that begin with a number and a letter) or like a mistyped version (`h2`, `tls`, ...). Parts that
+** contradict or repeat one another are refused. Any thread. Caller owns one reference. Fails: DSC_EINVALID
+** naming the part's position, never its text; DSC_ENOMEM. */
 dsc_err dsc_call_config_parse(dsc_call_config **config, dsc_str text, dsc_why *why);
 
 /* What names a registry (the parsed registry string). */
@@ -91,15 +94,18 @@ typedef struct dsc_registry_config {
   char *id; /* redis: keeps `shared` apart; NULL: none */
 } dsc_registry_config;
 
-/* Parses a registry string. "" is none; memory://name takes 1..255 bytes as they are.
-** redis://[user][:password]@host:port/db?database=&connectTimeout=&id=: user, password and values are percent-decoded; host 127.0.0.1,
-** port 6379, database 0 where missing; connectTimeout is a duration, bare in ms; readTimeout writeTimeout idleTimeout maxIdle maxActive
-** logSlow are accepted and ignored; other parameters are refused by name. A user needs a password, given here or there.
-** host:port, then in any order a database (1..15) and a password: empty parts are skipped; host 127.0.0.1, port 6379,
-** database 15 where missing. Schemes of later versions and bare names (keys of Go config files) are refused with a sentence that says so.
-** `user` and `password` from the options win over the string's (NULL: not given); kinds without credentials ignore them.
-** Any thread. Caller owns: dsc_registry_config_clear(). Takes its own reference to `password`. Fails: DSC_EINVALID (`why` shows nothing
-** of the string but names of parameters), DSC_ENOMEM; `config` is then empty. */
+/* Parses a registry string. "" is none; memory://name takes 1..255 bytes as they are; or
+**   redis://[user][:password]@host:port/db?database=&connectTimeout=&id=
+**     user, password and values are percent-decoded; host 127.0.0.1, port 6379, database 0 where missing;
+**     connectTimeout is a duration, bare in ms, 1 ms..1 day; readTimeout writeTimeout idleTimeout maxIdle
+**     maxActive logSlow are accepted and ignored, other parameters refused by name; a user needs a password;
+**   host:port, then in any order a database (1..15) and a password
+**     empty parts are skipped; host 127.0.0.1, port 6379, database 15 where missing.
+** Schemes of later versions and bare names (keys of Go config files) are refused with a sentence that says so.
+** `user` and `password` from the options win over the string's (NULL: not given); kinds without credentials
+** ignore them. Any thread. Caller owns: dsc_registry_config_clear(). Takes its own reference to `password`.
+** Fails: DSC_EINVALID (`why` shows nothing of the string but names of parameters), DSC_ENOMEM; `config` is then
+** empty. */
 dsc_err dsc_registry_config_parse(dsc_registry_config *config, dsc_str text, const char *user, dsc_secret *password,
                                   dsc_why *why);
 
@@ -117,12 +123,13 @@ typedef struct dsc_registry_timing {
 /* Fills in the defaults. Any thread. */
 void dsc_registry_timing_defaults(dsc_registry_timing *timing);
 
-/* Checks ranges: heartbeat 0.1..3600 s, ttl 1..86400 s and longer than heartbeat with its jitter (+10 %), resync 0.1..3600 s, grace 0..86400 s. Any thread.
-** Fails: DSC_EINVALID naming the option. */
+/* Checks ranges: heartbeat 0.1..3600 s, ttl 1..86400 s and longer than heartbeat with its jitter (+10 %), resync
+** 0.1..3600 s, grace 0..86400 s. Any thread. Fails: DSC_EINVALID naming the option. */
 dsc_err dsc_registry_timing_check(const dsc_registry_timing *timing, dsc_why *why);
 
-/* Parses a duration, one or more decimal numbers with a unit each: ns, us, µs, ms, s, m, h ("500ms", "1.5s", "1m30s"), into
-** milliseconds, rounded up so that nothing above zero becomes zero. Any thread. Fails: DSC_EINVALID with `why`, which quotes `text`. */
+/* Parses a duration, one or more decimal numbers with a unit each: ns, us, µs, ms, s, m, h ("500ms", "1.5s",
+** "1m30s"), into milliseconds, rounded up so that nothing above zero becomes zero. Any thread. Fails:
+** DSC_EINVALID with `why`, which quotes `text`. */
 dsc_err dsc_config_duration(dsc_str text, uint64_t *ms, dsc_why *why);
 
 /* As dsc_config_duration(), and a bare number is milliseconds. Any thread. Fails: DSC_EINVALID. */

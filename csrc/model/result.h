@@ -43,11 +43,12 @@ void dsc_result_free(dsc_result *result);
 /* True when there is no error and an answer with a status below 400. Owner's thread. */
 bool dsc_result_ok(const dsc_result *result);
 
-/* Sets error and sentence (copied; NULL: the general one); DSC_OK takes both away. Owner's thread. When memory runs out the
-** sentence is missing (`why` NULL). */
+/* Sets error and sentence (copied; NULL: the general one); DSC_OK takes both away. Owner's thread. When memory
+** runs out the sentence is missing (`why` NULL). */
 void dsc_result_fail(dsc_result *result, dsc_err err, const char *why);
 
-/* Appends to the trace and counts the attempt; a node that is too long is cut; past DSC_RESULT_TRACE_MAX, or out of memory, it is only counted. Owner's thread. */
+/* Appends to the trace and counts the attempt; a node that is too long is cut; past DSC_RESULT_TRACE_MAX, or out
+** of memory, it is only counted. Owner's thread. */
 void dsc_result_trace(dsc_result *result, dsc_str node, int status, dsc_err err, double seconds);
 
 /* Forgets the last answer (status, reason, headers, body). Owner's thread. */
