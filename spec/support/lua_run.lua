@@ -6,10 +6,15 @@ local proc = require "spec.support.proc"
 
 local lua_run = {}
 
--- The interpreter that runs these specs.
-function lua_run.interpreter()
-  if rawget(_G, "jit") then return "luajit" end
-  return "lua" .. _VERSION:match "%d+%.%d+"
+-- The words that start a Lua that can load our module: the interpreter of these specs, or the named one. With a
+-- sanitizer $DISCOVER_TEST_LOADER comes first: the dynamic loader with the sanitizer's runtime, which, unlike
+-- LD_PRELOAD, says nothing to the shells and servers that the program starts (dash dies under libtsan).
+function lua_run.interpreter(name)
+  name = name or rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
+  local words = {}
+  for word in (os.getenv "DISCOVER_TEST_LOADER" or ""):gmatch "%S+" do words[#words + 1] = word end
+  words[#words + 1] = proc.shell("command -v " .. name)
+  return words
 end
 
 -- The folder of the build under test, absolute.
@@ -31,12 +36,12 @@ end
 local function prepare(code, options)
   local dir = proc.tmpdir()
   local file = proc.write_file(dir .. "/program.lua", code)
-  local start = { name = "lua", sanitize = true, cwd = options.cwd, stdin = options.stdin,
+  local start = { name = "lua", cwd = options.cwd, stdin = options.stdin,
                   stdout = options.stdout or dir .. "/out", stderr = options.stderr or dir .. "/err",
                   env = lua_run.paths() }
   for name, value in pairs(options.env or {}) do start.env[name] = value end
   for _, word in ipairs(options.wrap or {}) do start[#start + 1] = word end
-  start[#start + 1] = options.interpreter or lua_run.interpreter()
+  for _, word in ipairs(lua_run.interpreter(options.interpreter)) do start[#start + 1] = word end
   start[#start + 1] = file
   for _, word in ipairs(options.args or {}) do start[#start + 1] = word end
   return start

@@ -13,9 +13,6 @@ local live = {}     -- processes not yet reaped, by pid
 local folders = {}  -- temporary folders to be removed at the end
 local handlers = {} -- other clean-ups, run by proc.cleanup
 
--- Preloaded sanitizers are meant for the Lua that loads our module, and break others (redis-server's allocator).
-local SANITIZERS = { "LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS" }
-
 local function quote(s)
   return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
 end
@@ -37,9 +34,9 @@ function proc.write_file(path, text)
   return path
 end
 
--- Runs a shell command and returns its output without the last newline. No sanitizer is preloaded in it.
+-- Runs a shell command and returns its output without the last newline.
 function proc.shell(command)
-  local pipe = assert(io.popen("exec env -u LD_PRELOAD sh -c " .. quote(command), "r"))
+  local pipe = assert(io.popen(command, "r"))
   local text = pipe:read "*a"
   pipe:close()
   return (text:gsub("\n$", ""))
@@ -65,15 +62,9 @@ function proc.at_end(fn)
 end
 
 -- The env command in front of a program. Names to be unset come before the first assignment: env wants it so.
-local function environment(options)
+local function environment(names)
   local unset, set = {}, {}
-  if not options.sanitize then
-    for _, name in ipairs(SANITIZERS) do unset[#unset + 1] = "-u " .. name end
-  elseif os.getenv "LD_PRELOAD" then
-    -- The launcher itself runs without it, hence put back for the program.
-    set[#set + 1] = "LD_PRELOAD=" .. quote(os.getenv "LD_PRELOAD")
-  end
-  for name, value in pairs(options.env or {}) do
+  for name, value in pairs(names or {}) do
     if value then set[#set + 1] = quote(name .. "=" .. value) else unset[#unset + 1] = "-u " .. quote(name) end
   end
   return "env " .. table.concat(unset, " ") .. " " .. table.concat(set, " ")
@@ -88,8 +79,7 @@ local function stat(pid)
 end
 
 -- Starts a program.
---   proc.start{ "redis-server", "--port", "1234", name=, env={NAME="v" or false}, cwd=, stdout=, stderr=, stdin=,
---               sanitize=true (keep preloaded sanitizers: programs that load our module) }
+--   proc.start{ "redis-server", "--port", "1234", name=, env={NAME="v" or false}, cwd=, stdout=, stderr=, stdin= }
 -- Without stdout and stderr both go to one temporary file, see p:output().
 function proc.start(options)
   local words = {}
@@ -103,10 +93,10 @@ function proc.start(options)
     "echo $$",
     options.cwd and "cd " .. quote(options.cwd) .. " || exit 127" or ":",
     "for f in /proc/$$/fd/*; do n=${f##*/}; (( n > 2 )) && eval \"exec $n>&-\"; done",
-    ("exec %s setpriv --pdeathsig KILL %s <%s >%s 2>%s"):format(environment(options), table.concat(words, " "),
+    ("exec %s setpriv --pdeathsig KILL %s <%s >%s 2>%s"):format(environment(options.env), table.concat(words, " "),
       quote(options.stdin or "/dev/null"), quote(out), options.stderr and quote(options.stderr) or "&1"),
   }, "\n")
-  local pipe = assert(io.popen("exec env -u LD_PRELOAD bash -c " .. quote(script), "r"))
+  local pipe = assert(io.popen("exec bash -c " .. quote(script), "r"))
   local pid = tonumber(pipe:read "*l")
   assert(pid, "cannot start " .. tostring(options[1]))
   -- The pipe's other end closes when the program itself has been started.
