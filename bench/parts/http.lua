@@ -1,0 +1,83 @@
+-- http - one GET at a time, kept alive, of a small static answer of a local nginx.
+local discover = require "discover"
+local http_client = require "http.client"
+local http_headers = require "http.headers"
+local measure = require "bench.measure"
+local peers = require "discover_bench_peers"
+local service = require "spec.support.service"
+local socket_http = require "socket.http"
+
+local function with_discover(addr)
+  local d = assert(discover.new())
+  assert(d:set_node("bench", addr, 100))
+  return function(n)
+    for _ = 1, n do
+      local res = d:get("bench", "/")
+      assert(res.ok, res.why)
+    end
+  end
+end
+
+-- LuaSocket's own client: a connection per request, it knows no other way.
+local function with_luasocket(addr)
+  local url = "http://" .. addr .. "/"
+  return function(n)
+    for _ = 1, n do
+      local body, status = socket_http.request(url)
+      assert(body and status == 200, status)
+    end
+  end
+end
+
+-- lua-http's client on one connection that is kept.
+local function with_lua_http(addr)
+  local host, port = addr:match "^(.*):(%d+)$"
+  local connection = assert(http_client.connect { host = host, port = tonumber(port), version = 1.1 })
+  local head = http_headers.new()
+  head:append(":method", "GET")
+  head:append(":scheme", "http")
+  head:append(":authority", addr)
+  head:append(":path", "/")
+  return function(n)
+    for _ = 1, n do
+      local stream = assert(connection:new_stream())
+      assert(stream:write_headers(head, true))
+      local answer = assert(stream:get_headers())
+      assert(answer:get ":status" == "200")
+      assert(stream:get_body_as_string())
+    end
+  end
+end
+
+return function(settings)
+  local nginx = service.nginx { ["/"] = ("x"):rep(100) }
+  local n = settings.count(3000, 300)
+  local few = math.max(50, n // 4)
+  local ours, luasocket, lua_http = with_discover(nginx.addr), with_luasocket(nginx.addr), with_lua_http(nginx.addr)
+
+  local function per_call(fn, count)
+    return function() return measure.seconds(fn, count) / count * 1e6 end
+  end
+
+  local figures = measure.rounds(settings.rounds, {
+    { "curl", function() return peers.curl("http://" .. nginx.addr .. "/", n) / n * 1e6 end },
+    { "core", function() return peers.core(nginx.addr, "/", n) / n * 1e6 end },
+    { "lua", per_call(ours, n) },
+    { "luasocket", per_call(luasocket, few) },
+    { "lua_http", per_call(lua_http, few) },
+  })
+
+  local function row(what, mine, theirs, peer_name, target)
+    return {
+      what = what, unit = "us", ours = measure.median(figures[mine]), peer = measure.median(figures[theirs]),
+      ratio = measure.ratio(figures[mine], figures[theirs]), peer_name = peer_name, target = target,
+    }
+  end
+  local target = measure.at_most(1.10, "ratio", "<= 1.10 x peer")
+  return {
+    row("GET, d:get from Lua", "lua", "curl", "curl_easy_perform in C, handle reused", target),
+    row("GET, the core from C", "core", "curl", "curl_easy_perform in C, handle reused", target),
+    row("GET, d:get from Lua", "lua", "luasocket", "LuaSocket's http.request (does not keep alive)"),
+    row("GET, d:get from Lua", "lua", "lua_http", "lua-http, connection kept"),
+  }
+end

@@ -1,0 +1,71 @@
+-- pick - what choosing a node costs, by the number of nodes; beside the obvious loop in Lua over all nodes.
+local discover = require "discover"
+local measure = require "bench.measure"
+
+local function address(i)
+  return ("10.%d.%d.%d:8080"):format(i // 65536, i // 256 % 256, i % 256)
+end
+
+-- The node with the smallest used/weight, found by looking at all of them.
+local function scan(nodes)
+  local best, least = nil, math.huge
+  for i = 1, #nodes do
+    local node = nodes[i]
+    local load = node.used / node.weight
+    if load < least then best, least = node, load end
+  end
+  best.used = best.used + 1
+  return best
+end
+
+local function with_nodes(n)
+  local d, nodes = assert(discover.new()), {}
+  for i = 1, n do
+    assert(d:set_node("bench", address(i), 100))
+    nodes[i] = { addr = address(i), weight = 100, used = 0 }
+  end
+  return d, nodes
+end
+
+local function rows_of(n, settings, target)
+  local d, nodes = with_nodes(n)
+  local count = settings.count(200000, 20000)
+  local scans = math.max(20, math.min(count, settings.count(4000000, 400000) // n))
+
+  local function pick()
+    for _ = 1, count do d:pick "bench" end
+  end
+
+  local function pick_done()
+    for _ = 1, count do d:pick("bench"):done(true) end
+  end
+
+  local function all()
+    for _ = 1, scans do scan(nodes) end
+  end
+
+  local figures = measure.rounds(settings.rounds, {
+    { "pick", function() return measure.seconds(pick) / count * 1e9 end },
+    { "done", function() return measure.seconds(pick_done) / count * 1e9 end },
+    { "scan", function() return measure.seconds(all) / scans * 1e9 end },
+  })
+  d:stop()
+  local function row(what, name, aim)
+    return {
+      what = ("%s, %d nodes"):format(what, n), unit = "ns", ours = measure.median(figures[name]),
+      peer = measure.median(figures.scan), ratio = measure.ratio(figures[name], figures.scan),
+      peer_name = "a loop over all nodes in Lua", target = aim,
+    }
+  end
+  return row("d:pick", "pick", target), row("d:pick and node:done", "done")
+end
+
+return function(settings)
+  local rows, more = {}, {}
+  for _, case in ipairs { { 2 }, { 10, 300 }, { 1000 }, { 10000, 1000 } } do
+    local n, most = case[1], case[2]
+    local target = most and measure.at_most(most, "ours", ("<= %d ns"):format(most))
+    rows[#rows + 1], more[#more + 1] = rows_of(n, settings, target)
+  end
+  return table.move(more, 1, #more, #rows + 1, rows)
+end
