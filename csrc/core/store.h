@@ -59,6 +59,7 @@ typedef struct dsc_store_node {
   dsc_str app, addr;
   uint32_t weight;
   dsc_str metadata; /* "": the key's value is 1 */
+  bool keep_weight; /* put: a weight that the store has stays (HSETNX) */
 } dsc_store_node;
 
 typedef struct dsc_store_stats {

@@ -148,7 +148,7 @@ dsc_err dsc_store_redis_put(dsc_store *base, const dsc_store_node *node, dsc_sto
   make_texts(&t, o);
   dsc_redis_command commands[] = {
       WORDS(L("SETEX"), T(t.key), T(t.ttl), node->metadata.n > 0 ? node->metadata : L("1")),
-      WORDS(L("HSET"), node->app, node->addr, T(t.weight)),
+      WORDS(T(node->keep_weight ? "HSETNX" : "HSET"), node->app, node->addr, T(t.weight)),
       WORDS(L("PUBLISH"), T(t.channel), T(t.message)),
   };
   return send_first(o, commands, 3, on_plain);

@@ -1,0 +1,387 @@
+/*
+** registry_own.c - the nodes that this process announces: put, heartbeats, standby, goodbye.
+**
+** An own node is a wish (count, weight, metadata) and what is known of the store (stored, sent); step() does the one thing
+** that brings them together, and at most one thing of a node is under way. So after an unregister the goodbye is always the last
+** command: a put or touch that was under way is answered first, and none is begun any more.
+**
+** Invariants: `sent` is set before anything goes out that can announce the node and cleared only by a goodbye that was answered; an
+** entry is freed only without wish, with nothing sent and nothing under way.
+** Threads: step and completions in the loop's thread (memory: any), all under the registry's lock.
+*/
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "core/registry_impl.h"
+
+#define TROUBLE_MS 60000
+#define MAX_RELAPSES 5 /* put back at once that often in a second, then after one */
+
+static dsc_str own_app(const dsc_own *own) {
+  return (dsc_str){own->id, own->app_n};
+}
+
+static dsc_str own_addr(const dsc_own *own) {
+  return (dsc_str){own->id + own->app_n + 1, own->addr_n};
+}
+
+static dsc_str own_id(const dsc_own *own) {
+  return (dsc_str){own->id, own->app_n + 1 + own->addr_n};
+}
+
+dsc_own *dsc_registry_own_find_locked(dsc_registry *r, dsc_str app, dsc_str addr) {
+  char id[256 + DSC_ADDR_MAX];
+  int n = snprintf(id, sizeof id, "%.*s %.*s", DSC_STR_ARG(app), DSC_STR_ARG(addr));
+  if (n < 0 || (size_t)n >= sizeof id) return NULL;
+  return dsc_map_get(&r->owns, (dsc_str){id, (size_t)n});
+}
+
+static bool is_wanted(const dsc_own *own) {
+  return own->count > 0 && own->weight > 0 && !own->registry->closing;
+}
+
+/* ---- what came of it */
+
+static void tell(dsc_own *own, dsc_event_kind kind, const char *why) {
+  dsc_registry_tell_event(own->registry, kind, own_app(own), own_addr(own), why);
+}
+
+static void go_on(dsc_own *own) {
+  uint64_t due = dsc_registry_own_step_locked(own, dsc_clock_now_ms());
+  dsc_registry_run_arm_locked(own->registry, due);
+}
+
+static void recover(dsc_own *own) {
+  own->tries = 0;
+  own->trouble_since_ms = own->retry_ms = 0;
+  own->troubled = false;
+}
+
+/* The store answered with an error, or memory ran out: later again. */
+static void delay(dsc_own *own, const dsc_store_answer *answer, const char *what) {
+  uint64_t now = dsc_clock_now_ms();
+  uint64_t top = own->tries < 4 ? (uint64_t)200 << own->tries : 2000;
+  uint64_t wait = dsc_random_between_ms(100, top);
+  if (own->trouble_since_ms == 0) own->trouble_since_ms = now;
+  if (now - own->trouble_since_ms >= TROUBLE_MS) wait = dsc_random_jitter_ms(5000, 0.2);
+  if (answer->denied) wait = dsc_random_jitter_ms(30000, 0.2);
+  own->tries++;
+  own->retry_ms = now + wait;
+  if (own->troubled) return;
+  own->troubled = true;
+  dsc_registry_tell_log(own->registry, DSC_LOG_ERROR, "%.*s: %s of %.*s failed, trying on: %s", DSC_STR_ARG(own_app(own)),
+                        what, DSC_STR_ARG(own_addr(own)), answer->why);
+}
+
+static void fail_own(dsc_own *own, const dsc_store_answer *answer, const char *what) {
+  /* a connection that went is made anew, and everything is due when it stands */
+  if (answer->refused || answer->err == DSC_ENOMEM) delay(own, answer, what);
+}
+
+static void succeed_own(dsc_own *own, uint64_t now) {
+  own->stored = true;
+  recover(own);
+  own->beat_ms = now + dsc_random_jitter_ms(own->registry->timing.heartbeat_ms, 0.1);
+  if (own->announced || !is_wanted(own)) return;
+  own->announced = true;
+  tell(own, DSC_EVENT_REGISTERED, NULL);
+}
+
+static void on_put(void *ud, const dsc_store_answer *answer) {
+  dsc_own *own = ud;
+  own->busy = false;
+  if (answer->err) {
+    own->changed = true;
+    fail_own(own, answer, "registration");
+  } else {
+    succeed_own(own, dsc_clock_now_ms());
+  }
+  dsc_registry_tell_change(own->registry);
+  go_on(own);
+}
+
+static void lose(dsc_own *own, const char *why) {
+  own->registry->n_lost++;
+  if (!own->announced) return;
+  own->announced = false;
+  tell(own, DSC_EVENT_LOST, why);
+}
+
+static void on_touched(void *ud, const dsc_store_answer *answer) {
+  dsc_own *own = ud;
+  uint64_t now = dsc_clock_now_ms();
+  own->busy = false;
+  if (answer->err) {
+    own->beat_ms = 0;
+    fail_own(own, answer, "heartbeat");
+  } else {
+    own->registry->n_heartbeats++;
+    own->registry->last_heartbeat_ms = now;
+    if (answer->was_lost) lose(own, "the entry was gone from the registry");
+    succeed_own(own, now);
+    if (answer->was_lost) dsc_registry_tell_change(own->registry);
+  }
+  go_on(own);
+}
+
+static void on_removed(void *ud, const dsc_store_answer *answer) {
+  dsc_own *own = ud;
+  own->busy = false;
+  if (answer->err) {
+    if (own->echoes > 0) own->echoes--;
+    fail_own(own, answer, "removal");
+  } else {
+    own->sent = own->stored = false;
+    recover(own);
+    if (own->announced) tell(own, DSC_EVENT_UNREGISTERED, NULL);
+    own->announced = false;
+  }
+  dsc_registry_tell_change(own->registry);
+  go_on(own);
+}
+
+/* ---- what is to be done */
+
+static dsc_err act(dsc_own *own) {
+  dsc_store *store = own->registry->store;
+  dsc_store_node node = {.app = own_app(own), .addr = own_addr(own), .weight = own->weight};
+  node.metadata = dsc_str_of(own->metadata);
+  own->busy = true;
+  if (!is_wanted(own)) {
+    node.weight = 0;
+    own->echoes += own->registry->messages;
+    return store->ops->remove(store, &node, on_removed, own);
+  }
+  bool put = !own->stored || own->changed || own->renewed;
+  node.keep_weight = own->stored && !own->changed;
+  own->sent = true;
+  own->changed = own->renewed = false;
+  if (put) return store->ops->put(store, &node, on_put, own);
+  own->beat_ms = 0;
+  return store->ops->touch(store, &node, on_touched, own);
+}
+
+uint64_t dsc_registry_own_step_locked(dsc_own *own, uint64_t now) {
+  dsc_registry *r = own->registry;
+  if (own->busy || !r->store || !r->commands) return DSC_REGISTRY_NEVER;
+  if (!is_wanted(own) && !own->sent) {
+    own->stored = own->changed = own->renewed = false;
+    return DSC_REGISTRY_NEVER;
+  }
+  if (own->retry_ms > now) return own->retry_ms;
+  if (is_wanted(own) && own->stored && !own->changed && !own->renewed) {
+    if (r->store->ops->lasting) return DSC_REGISTRY_NEVER;
+    if (own->beat_ms > now) return own->beat_ms;
+  }
+  bool was_changed = own->changed, was_renewed = own->renewed;
+  dsc_err err = act(own);
+  if (!err) return DSC_REGISTRY_NEVER; /* its completion goes on */
+  own->busy = false;
+  own->changed = was_changed;
+  own->renewed = was_renewed;
+  if (err == DSC_EREGISTRY) return DSC_REGISTRY_NEVER; /* when the connection stands again */
+  delay(own, &(dsc_store_answer){.err = err, .why = dsc_err_text(err)}, "a command");
+  return own->retry_ms;
+}
+
+uint64_t dsc_registry_own_heard_goodbye_locked(dsc_own *own, uint64_t now) {
+  if (own->echoes > 0) {
+    own->echoes--;
+    return DSC_REGISTRY_NEVER;
+  }
+  if (!is_wanted(own) || !own->sent) return DSC_REGISTRY_NEVER;
+  if (now - own->relapse_ms >= 1000) {
+    own->relapse_ms = now;
+    own->relapses = 0;
+  }
+  if (own->relapses++ >= MAX_RELAPSES) own->retry_ms = now + 1000;
+  lose(own, "somebody announced this node gone");
+  own->stored = false;
+  own->changed = true;
+  return dsc_registry_own_step_locked(own, now);
+}
+
+void dsc_registry_own_up_locked(dsc_registry *r, bool messages_only) {
+  size_t at = 0;
+  dsc_own *own;
+  while ((own = dsc_map_next(&r->owns, &at)) != NULL) {
+    own->echoes = 0; /* what was said before this connection stood is not heard on it */
+    if (messages_only) continue;
+    own->beat_ms = 0;
+    own->retry_ms = 0;
+  }
+}
+
+/* ---- the end */
+
+static void free_own(dsc_own *own) {
+  dsc_mem_free(own->metadata);
+  dsc_mem_free(own);
+}
+
+static dsc_own *find_ended(dsc_registry *r, size_t *left) {
+  size_t at = 0;
+  dsc_own *own;
+  *left = 0;
+  while ((own = dsc_map_next(&r->owns, &at)) != NULL) {
+    if (own->busy || own->sent) {
+      (*left)++;
+    } else if (own->count == 0) {
+      return own;
+    }
+  }
+  return NULL;
+}
+
+size_t dsc_registry_own_tidy_locked(dsc_registry *r) {
+  size_t left;
+  dsc_own *own;
+  while ((own = find_ended(r, &left)) != NULL) {
+    dsc_map_take(&r->owns, own_id(own));
+    dsc_registry_app_unhear_locked(r, own_app(own));
+    free_own(own);
+  }
+  return left;
+}
+
+void dsc_registry_own_free_all(dsc_registry *r) {
+  size_t at = 0;
+  dsc_own *own;
+  while ((own = dsc_map_next(&r->owns, &at)) != NULL) free_own(own);
+  dsc_map_clear(&r->owns);
+}
+
+/* ---- asked for by holders */
+
+static dsc_own *new_own(dsc_registry *r, dsc_str app, dsc_str addr) {
+  dsc_own *own = dsc_mem_zalloc(1, sizeof *own + app.n + addr.n + 2);
+  if (!own) return NULL;
+  own->registry = r;
+  own->app_n = app.n;
+  own->addr_n = addr.n;
+  memcpy(own->id, app.p, app.n);
+  own->id[app.n] = ' ';
+  memcpy(own->id + app.n + 1, addr.p, addr.n);
+  if (dsc_map_put(&r->owns, own_id(own), own, NULL) != DSC_OK) {
+    dsc_mem_free(own);
+    return NULL;
+  }
+  if (dsc_registry_app_hear_locked(r, app) == DSC_OK) return own;
+  dsc_map_take(&r->owns, own_id(own));
+  dsc_mem_free(own);
+  return NULL;
+}
+
+static dsc_err want_locked(dsc_registry *r, dsc_str app, dsc_str addr, uint32_t weight, char **metadata) {
+  if (r->closing) return DSC_ESTOPPED;
+  dsc_own *own = dsc_registry_own_find_locked(r, app, addr);
+  if (!own) own = new_own(r, app, addr);
+  if (!own) return DSC_ENOMEM;
+  own->count++;
+  own->weight = weight < DSC_WEIGHT_MAX ? weight : DSC_WEIGHT_MAX;
+  dsc_mem_free(own->metadata);
+  own->metadata = *metadata;
+  *metadata = NULL;
+  own->changed = true;
+  own->retry_ms = 0;
+  dsc_registry_run_kick_locked(r);
+  return DSC_OK;
+}
+
+dsc_err dsc_registry_register(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata) {
+  dsc_addr parsed;
+  if (dsc_registry_run_is_forked(registry)) return DSC_EFORKED;
+  if (dsc_addr_check_app(app, NULL) || dsc_addr_parse(&parsed, addr, NULL)) return DSC_EINVALID;
+  char *copy = metadata && metadata[0] ? dsc_mem_strdup(dsc_str_of(metadata)) : NULL;
+  if (metadata && metadata[0] && !copy) return DSC_ENOMEM;
+  pthread_mutex_lock(registry->lock);
+  dsc_err err = want_locked(registry, app, dsc_str_of(parsed.text), weight, &copy);
+  pthread_mutex_unlock(registry->lock);
+  dsc_mem_free(copy);
+  return err;
+}
+
+/* Finds by an address in any spelling. */
+static dsc_own *find_spelled_locked(dsc_registry *r, dsc_str app, dsc_str addr) {
+  dsc_addr parsed;
+  if (dsc_addr_parse(&parsed, addr, NULL)) return NULL;
+  dsc_own *own = dsc_registry_own_find_locked(r, app, dsc_str_of(parsed.text));
+  return own && own->count > 0 ? own : NULL;
+}
+
+static bool await_gone_locked(dsc_registry *r, dsc_str app, dsc_str addr, uint32_t ms) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += ms / 1000;
+  until.tv_nsec += (long)(ms % 1000) * 1000000L;
+  if (until.tv_nsec >= 1000000000L) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000L;
+  }
+  for (;;) {
+    /* found anew each time: it is freed once it has gone */
+    dsc_own *own = dsc_registry_own_find_locked(r, app, addr);
+    if (!own || (!own->sent && !own->busy) || own->count > 0) return true;
+    if (ms == 0 || !r->store) return false;
+    if (pthread_cond_timedwait(&r->told, r->lock, &until) != 0) ms = 0;
+  }
+}
+
+bool dsc_registry_unregister(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t done_ms) {
+  dsc_addr parsed;
+  if (dsc_registry_run_is_forked(registry) || dsc_addr_parse(&parsed, addr, NULL)) return false;
+  pthread_mutex_lock(registry->lock);
+  dsc_own *own = find_spelled_locked(registry, app, addr);
+  if (own && --own->count == 0) {
+    own->retry_ms = 0;
+    dsc_registry_run_kick_locked(registry);
+  }
+  bool done = await_gone_locked(registry, app, dsc_str_of(parsed.text), done_ms);
+  pthread_mutex_unlock(registry->lock);
+  return done;
+}
+
+dsc_err dsc_registry_set_weight(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight) {
+  if (dsc_registry_run_is_forked(registry)) return DSC_EFORKED;
+  pthread_mutex_lock(registry->lock);
+  dsc_own *own = find_spelled_locked(registry, app, addr);
+  if (own) {
+    own->weight = weight < DSC_WEIGHT_MAX ? weight : DSC_WEIGHT_MAX;
+    own->changed = true;
+    own->retry_ms = 0;
+    dsc_registry_run_kick_locked(registry);
+  }
+  pthread_mutex_unlock(registry->lock);
+  return own ? DSC_OK : DSC_EINVALID;
+}
+
+dsc_err dsc_registry_set_metadata(dsc_registry *registry, dsc_str app, dsc_str addr, const char *metadata) {
+  if (dsc_registry_run_is_forked(registry)) return DSC_EFORKED;
+  if (!metadata) return DSC_OK;
+  char *copy = dsc_mem_strdup(dsc_str_of(metadata));
+  if (!copy) return DSC_ENOMEM;
+  pthread_mutex_lock(registry->lock);
+  dsc_own *own = find_spelled_locked(registry, app, addr);
+  if (own) {
+    char *old = own->metadata;
+    own->metadata = copy;
+    copy = old;
+    own->renewed = true;
+    own->retry_ms = 0;
+    dsc_registry_run_kick_locked(registry);
+  }
+  pthread_mutex_unlock(registry->lock);
+  dsc_mem_free(copy);
+  return own ? DSC_OK : DSC_EINVALID;
+}
+
+bool dsc_registry_is_registered(dsc_registry *registry, dsc_str app, dsc_str addr) {
+  if (dsc_registry_run_is_forked(registry)) return false;
+  pthread_mutex_lock(registry->lock);
+  dsc_own *own = find_spelled_locked(registry, app, addr);
+  bool is = own && (own->weight > 0 ? own->stored : !own->sent && !own->busy);
+  pthread_mutex_unlock(registry->lock);
+  return is;
+}
