@@ -5,6 +5,8 @@ target_compile_definitions(discover_flags INTERFACE
   _GNU_SOURCE "DSC_VERSION=\"${PROJECT_VERSION}\"" $<$<BOOL:${DISCOVER_TESTING}>:DSC_TESTING=1>)
 target_compile_options(discover_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion
+  # snprintf is how this code truncates on purpose.
+  -Wno-format-truncation
   -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wpointer-arith
   $<$<BOOL:${DISCOVER_WERROR}>:-Werror>)
 
