@@ -1,0 +1,28 @@
+/*
+** caller.h - the userdata of a caller: calls on behalf of an incoming request.
+*/
+#ifndef DSC_LUA_CALLER_H
+#define DSC_LUA_CALLER_H
+
+#include "lua/discoverer.h"
+
+/* The slots of its user value. */
+enum { DSC_CALLER_U = 1, DSC_CALLER_REQUEST, DSC_CALLER_LOGGER };
+
+typedef struct dsc_lua_caller {
+  /* owner's thread only */
+  dsc_headers relayed;
+  bool no_body;
+} dsc_lua_caller;
+
+/* Makes the type. Owner's thread. */
+void dsc_lua_caller_open(lua_State *L);
+
+/* Returns the caller at `index`, NULL when it is none. Owner's thread. Raises nothing. */
+dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index);
+
+/* d:from(request) and d:new_caller([request [, logger]]). Owner's thread. */
+int dsc_lua_caller_from(lua_State *L);
+int dsc_lua_caller_new(lua_State *L); /* Owner's thread. */
+
+#endif

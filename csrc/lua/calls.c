@@ -1,0 +1,317 @@
+/*
+** calls.c - the verbs: arguments in, one call of the core, a result out.
+**
+** Everything that may raise (wrong types, memory) happens before the core is entered: the result's userdata is there
+** before its result. What is only a bad value ends in the result, as `invalid`.
+** Threads: that of the lua_State.
+*/
+#include "lua/calls.h"
+
+#include "lua/app_client.h"
+#include "lua/caller.h"
+#include "lua/headers.h"
+#include "lua/json.h"
+#include "lua/options.h"
+#include "lua/result.h"
+
+/* Who calls: a discoverer or a caller of one. */
+typedef struct target {
+  dsc_lua_discoverer *d;
+  int self; /* stack index of the discoverer */
+  int u;    /* of its user value */
+  int request, logger; /* of the caller's, 0: none */
+  const dsc_lua_caller *caller; /* NULL: the discoverer itself */
+} target;
+
+/* What is called. `data` and `headers` are stack indices, 0: none. */
+typedef struct call {
+  dsc_request request;
+  int data, headers;
+  dsc_err err; /* a bad value: the call is not made */
+  dsc_why why;
+} call;
+
+/* Pushes what the target consists of, after the arguments. */
+static void find_target(lua_State *L, target *t)
+{
+  *t = (target){0};
+  t->caller = dsc_lua_caller_test(L, 1);
+  if (!t->caller) {
+    t->d = dsc_lua_discoverer_check(L, 1);
+    t->self = 1;
+    dsc_compat_get_user(L, 1);
+    t->u = lua_gettop(L);
+    return;
+  }
+  dsc_compat_get_user(L, 1);
+  int v = lua_gettop(L);
+  lua_rawgeti(L, v, DSC_CALLER_U);
+  lua_rawgeti(L, v + 1, DSC_U_SELF);
+  lua_rawgeti(L, v, DSC_CALLER_REQUEST);
+  lua_rawgeti(L, v, DSC_CALLER_LOGGER);
+  t->u = v + 1;
+  t->self = v + 2;
+  t->request = v + 3;
+  t->logger = v + 4;
+  t->d = lua_touserdata(L, t->self);
+}
+
+/* Reads the headers; pushes their box. A table as data makes its body here, unless a route may want it as it is. */
+static void prepare(lua_State *L, const target *t, call *c)
+{
+  dsc_headers *headers = NULL;
+  if (c->headers || c->data) headers = dsc_lua_headers_push_box(L);
+  if (c->headers) dsc_lua_headers_read(L, c->headers, c->headers, "headers", headers);
+  c->request.headers = headers;
+  if (!c->data || c->request.no_body) return;
+  if (lua_type(L, c->data) == LUA_TSTRING) {
+    c->request.body.p = lua_tolstring(L, c->data, &c->request.body.n);
+    c->request.has_body = true;
+    return;
+  }
+  if (t->d->has_route || c->err) return;
+  c->err = dsc_lua_json_encode(L, c->data, &c->why);
+  if (c->err) return;
+  c->request.body.p = lua_tolstring(L, -1, &c->request.body.n);
+  c->request.has_body = true;
+  const dsc_str name = DSC_STR_LITERAL("Content-Type");
+  if (!dsc_headers_find(headers, name) && dsc_headers_add(headers, name, DSC_STR_LITERAL("application/json")))
+    luaL_error(L, "not enough memory");
+}
+
+/* The core part: nothing raises in here. `ac` may be NULL. */
+static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_result *result)
+{
+  dsc_lua_frame frame;
+  if (!c->err) c->err = dsc_lua_discoverer_enter(L, t->self, &frame, &c->why);
+  if (c->err) {
+    dsc_lua_result_fail(result, c->err, &c->why);
+    return;
+  }
+  result->r = dsc_discoverer_call(&frame.frame, &c->request);
+  dsc_lua_discoverer_leave(&frame);
+}
+
+static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_result *result)
+{
+  dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, c->data, t->request, t->logger);
+  ac->data_pending = c->data && !c->request.has_body && !c->request.no_body;
+  c->request.ud = ac;
+  dsc_lua_app_client_begin(L, t->u, ac);
+  enter_and_call(L, t, c, result);
+  dsc_lua_app_client_end(L, t->u, ac);
+  if (!ac->encode_failed || !result->r) return;
+  /* the caller's data was no JSON: that is the caller's mistake, not the route's */
+  dsc_why why = {""};
+  dsc_fail(&why, DSC_EINVALID, "%s", result->r->why ? result->r->why : "");
+  dsc_lua_result_fail(result, DSC_EINVALID, &why);
+}
+
+/* Makes the call; the result is on top. */
+static int perform(lua_State *L, target *t, call *c)
+{
+  luaL_checkstack(L, 12, "call");
+  if (t->caller) {
+    c->request.relayed = &t->caller->relayed;
+    c->request.no_body = c->request.no_body || t->caller->no_body;
+  }
+  dsc_lua_result *result = dsc_lua_result_push(L);
+  int at = lua_gettop(L);
+  prepare(L, t, c);
+  if (t->d->has_route || t->d->has_next || t->d->has_response) call_with_hooks(L, t, c, result);
+  else enter_and_call(L, t, c, result);
+  if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
+  lua_settop(L, at);
+  dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result));
+  return 1;
+}
+
+static int check_table(lua_State *L, int arg, const char *expected)
+{
+  if (lua_isnoneornil(L, arg)) return 0;
+  if (!lua_istable(L, arg)) dsc_compat_type_error(L, arg, expected);
+  return arg;
+}
+
+static int check_data(lua_State *L, int arg)
+{
+  if (lua_type(L, arg) == LUA_TSTRING) return arg;
+  return check_table(L, arg, "string or table");
+}
+
+/* self, app, path [, headers] */
+static int call_without_data(lua_State *L, const char *method)
+{
+  target t;
+  call c = {.request = {.method = dsc_str_of(method)}};
+  lua_settop(L, 4);
+  find_target(L, &t);
+  c.request.app = dsc_compat_check_str(L, 2);
+  c.request.path = dsc_compat_check_str(L, 3);
+  c.headers = check_table(L, 4, "table of headers");
+  return perform(L, &t, &c);
+}
+
+/* self, app, path [, data [, headers]] */
+static int call_with_data(lua_State *L, const char *method)
+{
+  target t;
+  call c = {.request = {.method = dsc_str_of(method)}};
+  lua_settop(L, 5);
+  find_target(L, &t);
+  c.request.app = dsc_compat_check_str(L, 2);
+  c.request.path = dsc_compat_check_str(L, 3);
+  c.data = check_data(L, 4);
+  c.headers = check_table(L, 5, "table of headers");
+  return perform(L, &t, &c);
+}
+
+static int call_get(lua_State *L)
+{
+  return call_without_data(L, "GET");
+}
+
+static int call_head(lua_State *L)
+{
+  return call_without_data(L, "HEAD");
+}
+
+static int call_post(lua_State *L)
+{
+  return call_with_data(L, "POST");
+}
+
+static int call_put(lua_State *L)
+{
+  return call_with_data(L, "PUT");
+}
+
+static int call_patch(lua_State *L)
+{
+  return call_with_data(L, "PATCH");
+}
+
+static int call_delete(lua_State *L)
+{
+  return call_with_data(L, "DELETE");
+}
+
+typedef struct request_table {
+  dsc_request request;
+  dsc_str retry;
+} request_table;
+
+#define AT(field) offsetof(request_table, field)
+static const dsc_lua_option request_options[] = {
+    {"method", DSC_OPTION_STR, AT(request.method), 0, 0},
+    {"app", DSC_OPTION_STR, AT(request.app), 0, 0},
+    {"path", DSC_OPTION_STR, AT(request.path), 0, 0},
+    {"query", DSC_OPTION_OTHER, 0, 0, 0},
+    {"data", DSC_OPTION_OTHER, 0, 0, 0},
+    {"headers", DSC_OPTION_OTHER, 0, 0, 0},
+    {"timeout", DSC_OPTION_TIME, AT(request.timeout_ms), 0.001, 0},
+    {"deadline", DSC_OPTION_TIME, AT(request.deadline_ms), 0.001, 0},
+    {"node", DSC_OPTION_STR, AT(request.node), 0, 0},
+    {"key", DSC_OPTION_OTHER, 0, 0, 0},
+    {"retry", DSC_OPTION_STR, AT(retry), 0, 0},
+    {"max_attempts", DSC_OPTION_COUNT, AT(request.max_attempts), 1, 1e6},
+    {"max_body", DSC_OPTION_SIZE, AT(request.max_body), 0, 0x1p53},
+    {"no_body", DSC_OPTION_BOOL, AT(request.no_body), 0, 0},
+    {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
+
+/* Pushes request[name] and returns its index, 0 if absent; raises unless its type is among two. */
+static int push_part(lua_State *L, const char *name, int type, int other, const char *expected)
+{
+  lua_getfield(L, 2, name);
+  if (lua_isnil(L, -1)) return 0;
+  if (lua_type(L, -1) != type && lua_type(L, -1) != other) {
+    luaL_argerror(L, 2, lua_pushfstring(L, "request: '%s': %s expected, got %s", name, expected, luaL_typename(L, -1)));
+  }
+  return lua_gettop(L);
+}
+
+/* Appends the query to the path; the buffer stays on the stack. */
+static void add_query(lua_State *L, dsc_request *request)
+{
+  int query = push_part(L, "query", LUA_TTABLE, LUA_TTABLE, "table");
+  if (!query) return;
+  dsc_buf *pairs = dsc_lua_headers_push_buf(L);
+  dsc_lua_headers_encode(L, query, 2, "request.query", true, pairs);
+  if (!pairs->len) return;
+  dsc_buf *path = dsc_lua_headers_push_buf(L);
+  bool has_query = request->path.n && memchr(request->path.p, '?', request->path.n);
+  dsc_buf_add_str(path, request->path);
+  dsc_buf_add(path, has_query ? "&" : "?", 1);
+  if (dsc_buf_add_str(path, dsc_buf_str(pairs))) luaL_error(L, "not enough memory");
+  dsc_buf_clear(pairs);
+  request->path = dsc_buf_str(path);
+}
+
+static void require_part(lua_State *L, dsc_str part, const char *name)
+{
+  if (!part.p) luaL_argerror(L, 2, lua_pushfstring(L, "request: '%s' is missing", name));
+}
+
+static int call_request_table(lua_State *L)
+{
+  target t;
+  request_table table = {{.method = DSC_STR_LITERAL("GET")}, {NULL, 0}};
+  call c = {0};
+  lua_settop(L, 2);
+  find_target(L, &t);
+  c.err = dsc_lua_options_read(L, 2, 2, "request", request_options, &table, &c.why);
+  c.request = table.request;
+  require_part(L, c.request.app, "app");
+  require_part(L, c.request.path, "path");
+  lua_getfield(L, 2, "max_body");
+  c.request.has_max_body = !lua_isnil(L, -1);
+  c.request.has_retry = table.retry.p != NULL;
+  if (!c.err && table.retry.p) c.err = dsc_lua_options_retry(table.retry, &c.request.retry, &c.why);
+  int key = push_part(L, "key", LUA_TSTRING, LUA_TNUMBER, "string");
+  if (key) c.request.key.p = lua_tolstring(L, key, &c.request.key.n);
+  add_query(L, &c.request);
+  c.data = push_part(L, "data", LUA_TSTRING, LUA_TTABLE, "string or table");
+  c.headers = push_part(L, "headers", LUA_TTABLE, LUA_TTABLE, "table");
+  return perform(L, &t, &c);
+}
+
+/* self, method, app, path [, data [, headers]] or self, {method=, app=, path=, ...} */
+static int call_request(lua_State *L)
+{
+  target t;
+  call c = {0};
+  if (lua_istable(L, 2)) return call_request_table(L);
+  lua_settop(L, 6);
+  find_target(L, &t);
+  c.request.method = dsc_compat_check_str(L, 2);
+  c.request.app = dsc_compat_check_str(L, 3);
+  c.request.path = dsc_compat_check_str(L, 4);
+  c.data = check_data(L, 5);
+  c.headers = check_table(L, 6, "table of headers");
+  return perform(L, &t, &c);
+}
+
+/* self, method, app, node, path [, data [, headers]]; returns the node's address too */
+static int call_request_with_node(lua_State *L)
+{
+  target t;
+  call c = {0};
+  lua_settop(L, 7);
+  find_target(L, &t);
+  c.request.method = dsc_compat_check_str(L, 2);
+  c.request.app = dsc_compat_check_str(L, 3);
+  c.request.node = dsc_compat_opt_str(L, 4);
+  c.request.path = dsc_compat_check_str(L, 5);
+  c.data = check_data(L, 6);
+  c.headers = check_table(L, 7, "table of headers");
+  perform(L, &t, &c);
+  lua_getfield(L, -1, "node");
+  return 2;
+}
+
+#define VERBS                                                                                                          \
+  {"get", call_get}, {"head", call_head}, {"post", call_post}, {"put", call_put}, {"patch", call_patch},               \
+      {"delete", call_delete}, {"request", call_request}
+
+const luaL_Reg dsc_lua_calls_methods[] = {VERBS, {NULL, NULL}};
+const luaL_Reg dsc_lua_calls_caller_methods[] = {VERBS, {"request_with_node", call_request_with_node}, {NULL, NULL}};

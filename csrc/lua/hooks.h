@@ -1,0 +1,29 @@
+/*
+** hooks.h - Lua functions presented to the core as its callbacks.
+*/
+#ifndef DSC_LUA_HOOKS_H
+#define DSC_LUA_HOOKS_H
+
+#include "lua/discoverer.h"
+
+/* Raises unless the value at `index` is a function; `what` names it. Owner's thread. */
+void dsc_lua_hooks_check_function(lua_State *L, int index, int arg, const char *what);
+
+/* Raises unless it is the name of a balancer or a table {next=, response=}. Owner's thread. */
+void dsc_lua_hooks_check_balancer(lua_State *L, int index, int arg);
+
+/* Raises unless it is a function or has the methods debug, info, warn and error. Owner's thread. */
+void dsc_lua_hooks_check_logger(lua_State *L, int index, int arg);
+
+/* Each stores what was checked (index 0 or nil: the default) in the user value of the discoverer at `self`; takes effect with
+** dsc_lua_hooks_apply(). Owner's thread. */
+void dsc_lua_hooks_set_balancer(lua_State *L, int self, int index);
+void dsc_lua_hooks_set(lua_State *L, int self, int slot, int index); /* Owner's thread. */
+
+/* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
+void dsc_lua_hooks_apply(dsc_lua_discoverer *box);
+
+/* Pushes the functions that a new user value needs (runner, message handler) into the table on top. Owner's thread. */
+void dsc_lua_hooks_init(lua_State *L);
+
+#endif
