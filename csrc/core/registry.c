@@ -82,6 +82,10 @@ dsc_directory *dsc_registry_directory(dsc_registry *registry) {
   return registry->directory;
 }
 
+dsc_counters *dsc_registry_counters(dsc_registry *registry) {
+  return &registry->counters;
+}
+
 dsc_registry_kind dsc_registry_get_kind(const dsc_registry *registry) {
   return registry->config.kind;
 }

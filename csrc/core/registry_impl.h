@@ -66,6 +66,7 @@ typedef struct dsc_followed {
   bool asked;       /* the store was told to follow it */
   bool subscribed, reading, want_read, was_read, refresh, refused;
   uint64_t resync_ms, sweep_ms; /* due; sweep 0: none */
+  uint64_t hold_ms;             /* no read before; 0: at once */
   uint32_t round;               /* of reads, to find dead rows that went */
   dsc_map dead;                 /* address -> dead row */
   char why[192];                /* the last trouble */
@@ -75,6 +76,8 @@ typedef struct dsc_followed {
 } dsc_followed;
 
 struct dsc_registry {
+  /* any thread, atomic */
+  dsc_counters counters;
   /* constant */
   dsc_registry_config config;
   dsc_registry_timing timing;

@@ -8,6 +8,7 @@ void dsc_table_hold(dsc_table *table, dsc_node *node)
 {
   pthread_mutex_lock(&table->lock);
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
+  if (node->in_picker) dsc_table_changed_locked(table, node, -1);
   pthread_mutex_unlock(&table->lock);
 }
 
