@@ -99,6 +99,7 @@ uint64_t dsc_registry_app_step_locked(dsc_followed *app, uint64_t now) {
   if (app->sweep_ms && now >= app->sweep_ms) dsc_registry_read_sweep_locked(app, now);
   if (app->sweep_ms) due = app->sweep_ms;
   if (app->reading || !r->commands) return due;
+  if (app->hold_ms > now) return app->hold_ms < due ? app->hold_ms : due;
   bool resync = !r->store->ops->lasting && (app->was_read || app->refused) && now >= app->resync_ms;
   if (app->refused && !app->subscribed && (resync || app->want_read)) {
     app->resync_ms = now + r->timing.resync_ms;

@@ -17,6 +17,7 @@
 
 #define MAX_METADATA 65536
 #define MAX_REAPS 1000 /* after one read */
+#define HOLD_MS 200
 #define NODES_PER_SECOND 100 /* a large app is read less often */
 
 /* A row that was seen dead. */
@@ -181,7 +182,9 @@ static dsc_err apply_rows(dsc_followed *app, const dsc_store_row *rows, size_t n
 static void finish_read(dsc_followed *app, const dsc_store_answer *answer, uint64_t now) {
   dsc_registry *r = app->registry;
   if (apply_rows(app, answer->rows, answer->n, now)) {
+    /* out of memory, or an address could not be remembered: once more, but not at once */
     app->want_read = true;
+    app->hold_ms = now + HOLD_MS;
     return;
   }
   if (app->was_read) r->n_resyncs++;
@@ -236,7 +239,7 @@ void dsc_registry_read_begin_locked(dsc_followed *app, uint64_t now) {
   if (store->ops->read(store, app_name(app), on_read, app) == DSC_OK) return;
   app->reading = false;
   app->want_read = true;
-  app->resync_ms = now + 1000;
+  app->hold_ms = now + HOLD_MS;
   dsc_registry_app_unref_locked(app);
 }
 

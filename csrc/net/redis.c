@@ -107,7 +107,10 @@ static void *create_integer(const redisReadTask *task, long long value) {
 }
 
 static void *create_nil(const redisReadTask *task) {
-  return make(task, 0);
+  dsc_redis_reply *reply = make(task, 0);
+  /* the task calls a missing string a string */
+  if (reply) reply->type = DSC_REDIS_NIL;
+  return reply;
 }
 
 void dsc_redis_reply_free(dsc_redis_reply *reply) {

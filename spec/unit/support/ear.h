@@ -81,8 +81,8 @@ MAYBE_UNUSED static dsc_err member_open(member *m, const char *text) {
 /* Opens at a server's database 15. */
 MAYBE_UNUSED static dsc_err member_join(member *m, redis_server *s) {
   char text[128];
-  snprintf(text, sizeof text, s->password[0] ? "redis://:%s@127.0.0.1:%d/15" : "redis://%s127.0.0.1:%d/15", s->password,
-           s->port);
+  const char *mark = s->password[0] ? ":" : "", *at = s->password[0] ? "@" : "";
+  snprintf(text, sizeof text, "redis://%s%s%s127.0.0.1:%d/15", mark, s->password, at, s->port);
   return member_open(m, text);
 }
 
