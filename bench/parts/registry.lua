@@ -91,12 +91,12 @@ local function read_app(r)
   local d = assert(discover.open(r:url(), { calls = { small = {} }, start_timeout = 10 }))
   assert(d:ready(5))
   collectgarbage()
-  local before = d:stats().memory.bytes
+  local before = d:stats().memory_bytes
   local start = measure.now()
   assert(d:add_external_app("big", {}))
   local took = (measure.now() - start) * 1000
   assert(d:pick "big"):done()
-  local bytes = (d:stats().memory.bytes - before) / NODES
+  local bytes = (d:stats().memory_bytes - before) / NODES
   d:stop()
   return took, bytes
 end

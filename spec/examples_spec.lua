@@ -1,0 +1,113 @@
+-- Every program in examples/ is run here, as its first lines say, against a private Redis.
+local http = require "spec.support.http"
+local lua_run = require "spec.support.lua_run"
+local proc = require "spec.support.proc"
+local redis = require "spec.support.redis"
+local wait = require "spec.support.wait"
+
+-- Examples are Lua 5.4 programs (lua-http, <close>).
+local describe_54 = _VERSION == "Lua 5.4" and describe or pending
+
+local function run(name, args, env)
+  local words = { proc.root() .. "/examples/run", proc.root() .. "/examples/" .. name .. ".lua",
+                  name = name, sanitize = true, env = { DISCOVER_BUILD = lua_run.build(), LUA = "lua5.4" } }
+  for _, word in ipairs(args or {}) do words[#words + 1] = word end
+  for key, value in pairs(env or {}) do words.env[key] = value end
+  return proc.start(words)
+end
+
+-- Runs one to its end and returns what it printed.
+local function output(name, args, env)
+  local p = run(name, args, env)
+  local code = p:wait(20)
+  assert.equal(0, code, name .. " failed:\n" .. p:output())
+  return (p:output())
+end
+
+-- Starts a service and returns its proc and address once it serves.
+local function serve(name, args, env)
+  local p = run(name, args, env)
+  local addr = wait.until_true(function()
+    return not p:alive() or p:output():match "serving on (%S+:%d+), registered: true"
+  end, 15, name .. " to serve")
+  assert(p:alive(), name .. " ended:\n" .. p:output())
+  return p, addr
+end
+
+describe_54("examples #api", function()
+  local r, service, addr
+
+  lazy_setup(function()
+    r = redis.start()
+    service, addr = serve("service", { r:url(), "100" })
+  end)
+
+  it("quickstart: no server at all", function()
+    local text = output "quickstart"
+    local counts = {}
+    for node, count in text:gmatch "(127%S+)%s+(%d+)\n" do counts[node] = tonumber(count) end
+    assert.is_true(math.abs(counts["127.0.0.1:8081"] - 100) <= 10, text)
+    assert.is_true(math.abs(counts["127.0.0.1:8082"] - 200) <= 10, text)
+    assert.is_true(math.abs(counts["127.0.0.1:8083"] - 700) <= 10, text)
+    local _, left = text:gsub("still there", "")
+    assert.equal(2, left)
+  end)
+
+  it("service: registers itself, answers, and says goodbye on SIGTERM", function()
+    assert.equal("100", r:hash "hello"[addr])
+    assert.equal("1", r:cli("GET", "hello_" .. addr))
+    assert.equal("hello stranger, this is " .. addr .. "\n", select(2, http.get(addr, "/")))
+    local p, other = serve("service", { r:url(), "7" })
+    assert.equal("7", r:hash "hello"[other])
+    p:kill "TERM"
+    p:wait(10)
+    assert.equal(15, p.signal)
+    assert.is_nil(r:hash "hello"[other])
+  end)
+
+  it("client: retries, relay, POST", function()
+    local text = output("client", { r:url() })
+    assert.matches("200 from " .. addr:gsub("%p", "%%%0") .. " after 1 attempt", text)
+    assert.matches("POST\t200\ttext/plain", text)
+  end)
+
+  it("client: shows what failed", function()
+    local empty = redis.start()
+    local text = output("client", { empty:url() })
+    assert.matches("failed\tno_node", text)
+  end)
+
+  it("balancer", function()
+    local text = output("balancer", { r:url() })
+    local _, calls = text:gsub(addr:gsub("%p", "%%%0") .. "\t200\tnil", "")
+    assert.equal(5, calls, text)
+    assert.matches("%d+%.%d%d ms", text)
+  end)
+
+  it("route", function()
+    local _, answered = output("route", { r:url() }):gsub("result%(200 ", "")
+    assert.equal(2, answered)
+  end)
+
+  it("easy_start: all from the environment", function()
+    local p, where = serve("easy_start", {}, { DISCOVER_REGISTRY = r:url(), DISCOVER_APP = "easy",
+                                               DISCOVER_WEIGHT = "42", DISCOVER_LISTEN = "127.0.0.1:0" })
+    local nodes = r:hash "easy"
+    assert.equal("42", nodes[where])
+    assert.equal(204, (http.get(where, "/")))
+    p:kill "TERM"
+    p:wait(10)
+    assert.same({}, r:hash "easy")
+  end)
+
+  it("all are short, and all are here", function()
+    local source = proc.read_file(proc.root() .. "/spec/examples_spec.lua")
+    for name in proc.shell("ls examples/*.lua"):gmatch "examples/([%w_]+)%.lua" do
+      local _, lines = proc.read_file(proc.root() .. "/examples/" .. name .. ".lua"):gsub("\n", "\n")
+      assert.is_true(lines < 40, name .. " has " .. lines .. " lines")
+      assert.is_truthy(source:find('"' .. name .. '"', 1, true), name .. " is not run by this spec")
+    end
+  end)
+
+  lazy_teardown(function() service:kill "TERM" end)
+end)
