@@ -6,6 +6,7 @@
 */
 #include "core/call.h"
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -42,6 +43,7 @@ static dsc_err take_request(dsc_call *call)
 {
   const dsc_request *request = call->request;
   dsc_app_client *ac = &call->ac;
+  dsc_addr pinned;
   ac->ud = request->ud;
   ac->has_key = request->key.p != NULL;
   if (ac->has_key) ac->key = dsc_str_hash(request->key);
@@ -49,6 +51,7 @@ static dsc_err take_request(dsc_call *call)
   if (!err) err = dsc_app_client_set_app(ac, request->app, &call->why);
   if (!err) err = dsc_app_client_set_path(ac, request->path, &call->why);
   if (!err) err = dsc_app_client_set_headers(ac, request->headers, &call->why);
+  if (!err && request->node.n) err = dsc_addr_parse(&pinned, request->node, &call->why);
   ac->body.s = request->body; /* borrowed: a body may be large */
   ac->has_body = request->has_body;
   return err;
