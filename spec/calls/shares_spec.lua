@@ -103,10 +103,10 @@ describe("shares #api", function()
   end)
 
   it("of short-lived programs do not all begin at the same node", function()
-    local first = {}
+    local registry, first = "memory://shares-" .. port.free(), {}
+    for _, addr in ipairs{ A, B, C } do calls.stop_at_end(assert(discover.start(registry, "svc", addr))) end
     for _ = 1, 60 do
-      local d = assert(discover.new())
-      calls.set(d, "svc", { A, B, C })
+      local d = assert(discover.open(registry, { calls = { svc = {} } }))
       local node = assert(d:pick "svc")
       first[node.addr] = (first[node.addr] or 0) + 1
       d:stop()
@@ -173,7 +173,7 @@ describe("balancer #api", function()
     assert.equal(15, nodes[B].in_flight)
     for _ = 1, 5 do assert.equal(B, d:pick("svc").addr) end
     for _, node in ipairs(held) do node:done() end
-    assert.same({ 0, 5, 0 }, { nodes[A].in_flight, nodes[B].in_flight, nodes[C].in_flight })
+    assert.same({ 0, 0, 0 }, { nodes[A].in_flight, nodes[B].in_flight, nodes[C].in_flight })
   end)
 
   it("hash keeps a key at its node, whoever asks and in whatever order nodes came", function()
@@ -221,14 +221,22 @@ describe("balancer #api", function()
     for _ = 1, 20 do assert.equal(other, call().node) end
   end)
 
+  it("least_in_flight lets idle nodes of one weight take turns", function()
+    local d = calls.client({ A, B, C }, { balancer = "least_in_flight" })
+    check_shares(calls.picks(d, 900), { [A] = 1, [B] = 1, [C] = 1 }, 900, 0.01)
+  end)
+
   it("can be changed while nodes are in use", function()
-    local d, weights = weighted()
-    for _, name in ipairs{ "round_robin", "least_in_flight", "least_used", "round_robin" } do
+    local d = calls.client{ A, B, C }
+    local held = {}
+    for _, name in ipairs{ "round_robin", "least_in_flight", "least_used", "random", "hash", "round_robin" } do
       d:set_load_balancer(name)
-      check_shares(calls.picks(d, 1000), weights, 1000, 0.02)
+      for _ = 1, 3 do held[#held + 1] = d:pick "svc" end
+      if name ~= "random" then check_shares(calls.picks(d, 900), { [A] = 1, [B] = 1, [C] = 1 }, 900, 0.05) end
     end
     d:set_load_balancer(nil)
-    check_shares(calls.picks(d, 1000), weights, 1000, 0.02)
+    for _, node in ipairs(held) do node:done() end
+    for addr, node in pairs(d:get_app_nodes "svc") do assert.equal(0, node.in_flight, addr) end
   end)
 
   it("of an unknown name raises and lists the known ones", function()

@@ -15,7 +15,10 @@ function calls.stop_at_end(d)
 end
 
 -- A discoverer without a registry. Nodes of its app "svc": a list of addresses, servers or {address or server, weight}.
+-- It logs to a logger only: failing nodes are what these specs are about.
 function calls.client(nodes, opts)
+  opts = opts or {}
+  if not opts.logger and not opts.log_level then opts.log_level = "off" end
   local d = calls.stop_at_end(assert(discover.new(opts)))
   calls.set(d, "svc", nodes)
   return d
