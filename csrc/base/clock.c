@@ -44,6 +44,14 @@ uint64_t dsc_clock_now_ms(void) {
   return dsc_clock_now_ns() / NS_PER_MS;
 }
 
+uint64_t dsc_clock_coarse_ms(void) {
+  uint64_t ms = held();
+  if (ms) return ms;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return ((uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec) / NS_PER_MS + 1;
+}
+
 double dsc_clock_wall(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

@@ -104,6 +104,7 @@ static void release(dsc_discoverer *d)
   }
   dsc_map_clear(&d->apps);
   dsc_map_clear(&d->marks);
+  dsc_map_clear(&d->picks);
   dsc_call_config_unref(d->default_config);
   dsc_call_config_unref(d->base_config);
   free_relay(d->relay);
@@ -128,6 +129,7 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_list_init(&d->listener.link);
   dsc_map_init(&d->apps);
   dsc_map_init(&d->marks);
+  dsc_map_init(&d->picks);
   dsc_list_init(&d->mark_list);
   dsc_list_init(&d->ready);
   dsc_list_init(&d->calls);
@@ -189,6 +191,7 @@ static void shut(dsc_discoverer *d, bool wait)
   d->resolver = NULL;
   d->loop = NULL;
   dsc_discoverer_clear_marks(d);
+  dsc_discoverer_clear_picks(d);
   if (wait) d->last_stats = dsc_discoverer_stats(d);
   dsc_registry_close(d->registry, &d->listener, wait);
   d->registry = NULL;

@@ -58,6 +58,7 @@ dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config 
   if (dsc_str_equal(app, DSC_STR_LITERAL("*"))) {
     if (changed) *changed = !d->default_config || !dsc_call_config_equal(d->default_config, config);
     replace_config(&d->default_config, config);
+    dsc_discoverer_clear_picks(d);
     return DSC_OK;
   }
   dsc_err err = dsc_addr_check_app(app, why);
@@ -71,6 +72,7 @@ dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config 
   err = dsc_registry_follow(d->registry, app, true, entry->table != NULL, &table, why);
   if (err) return err;
   replace_config(&entry->config, config);
+  dsc_discoverer_clear_picks(d);
   dsc_table_unref(entry->table);
   entry->table = table;
   return DSC_OK;

@@ -51,6 +51,7 @@ struct dsc_discoverer {
   dsc_link calls; /* all calls that have not ended */
   dsc_map marks;  /* nodes picked by hand, see discoverer_pick.c */
   dsc_link mark_list;
+  dsc_map picks; /* app -> what the last pick found, see discoverer_pick.c */
   uint64_t next_sweep_ms;
   dsc_stats *last_stats; /* taken when it stopped */
   /* any thread */
@@ -95,6 +96,9 @@ dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *t
 /* Writes the record of an attempt, if anybody wants it. Owner's thread. */
 void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
                                 double seconds, const char *why, dsc_str request_id);
+
+/* Forgets what picks found: configs changed. Owner's thread. */
+void dsc_discoverer_clear_picks(dsc_discoverer *d);
 
 /* Lapses or drops all marks of nodes picked by hand. Owner's thread. */
 void dsc_discoverer_clear_marks(dsc_discoverer *d);

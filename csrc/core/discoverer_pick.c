@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
-#define SLICES 9 /* eight of the deadline and the one that is filling */
+#define SWEEP_MS  1000
+#define MAX_FOUND 256 /* apps, then all is forgotten and found again */
+#define SLICES    9   /* eight of the deadline and the one that is filling */
 
 typedef struct mark {
   dsc_node *node; /* a reference; the pointer's bytes are the key in the map */
@@ -54,7 +56,7 @@ static void drop_mark(dsc_discoverer *d, mark *m)
 static void sweep(dsc_discoverer *d, uint64_t now_ms)
 {
   if (now_ms < d->next_sweep_ms) return;
-  d->next_sweep_ms = now_ms + 1000;
+  d->next_sweep_ms = now_ms + SWEEP_MS;
   dsc_link *next;
   for (dsc_link *link = d->mark_list.next; link != &d->mark_list; link = next) {
     next = link->next;
@@ -91,9 +93,8 @@ static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, u
 }
 
 /* Notes that `node` is out from now on. */
-static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe)
+static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms)
 {
-  uint64_t now_ms = dsc_clock_now_ms();
   sweep(d, now_ms);
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   if (m)
@@ -113,7 +114,7 @@ static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe)
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   *was_probe = false;
   if (!m) return false;
-  advance(m, dsc_clock_now_ms());
+  advance(m, dsc_clock_coarse_ms());
   for (uint64_t i = m->slice + 1; m->total && i <= m->slice + SLICES; i++) {
     if (!m->out[i % SLICES]) continue;
     m->out[i % SLICES]--;
@@ -134,44 +135,122 @@ void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome)
   dsc_registry_node_done(d->registry, node, outcome, was_probe, d->call_retry_times);
 }
 
-/* Chooses for a call made elsewhere and marks what was chosen. */
-static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, dsc_node **node,
-                               dsc_why *why)
+/* Marks a node that was chosen, or takes the choice back. */
+static dsc_err mark_chosen(dsc_discoverer *d, dsc_node **node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms,
+                           dsc_why *why)
 {
-  dsc_discoverer *d = frame->d;
-  dsc_call_config *config = dsc_discoverer_find_config(d, ac->app.s);
-  if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  uint32_t deadline_ms = config->deadline_ms;
-  dsc_call_config_unref(config);
-  bool is_probe;
-  dsc_err err = dsc_discoverer_choose(frame, ac, table, addr, true, deadline_ms, node, &is_probe, why);
-  if (err) return err;
-  atomic_fetch_add_explicit(&dsc_table_counters(table)->picks, 1, memory_order_relaxed);
-  if (put_mark(d, *node, deadline_ms, is_probe) == DSC_OK) return DSC_OK;
+  atomic_fetch_add_explicit(&dsc_table_counters((*node)->table)->picks, 1, memory_order_relaxed);
+  if (put_mark(d, *node, deadline_ms, is_probe, now_ms) == DSC_OK) return DSC_OK;
   dsc_registry_node_done(d->registry, *node, DSC_OUTCOME_NEUTRAL, is_probe, d->call_retry_times);
   dsc_node_unref(*node);
   *node = NULL;
   return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
 }
 
-dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why)
+static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr,
+                               uint32_t deadline_ms, dsc_node **node, dsc_why *why)
 {
-  *node = NULL;
-  dsc_err err = dsc_addr_check_app(app, why);
-  if (err) return err;
-  dsc_table *table = NULL;
-  bool waiting;
-  err = dsc_discoverer_look_up(frame->d, app, &table, &waiting, why);
-  if (waiting)
-    err = dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" is followed from now on, not read yet", DSC_STR_ARG(app));
+  bool is_probe;
+  dsc_err err = dsc_discoverer_choose(frame, ac, table, addr, true, deadline_ms, node, &is_probe, why);
+  return err ? err : mark_chosen(frame->d, node, deadline_ms, is_probe, dsc_clock_coarse_ms(), why);
+}
+
+static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_ms, dsc_why *why)
+{
+  dsc_call_config *config = dsc_discoverer_find_config(d, app);
+  if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  *deadline_ms = config->deadline_ms;
+  dsc_call_config_unref(config);
+  return DSC_OK;
+}
+
+/* What the last pick of an app found, good for a second: then the directory is asked again, which also keeps the app from
+** being evicted as one that nobody calls. */
+typedef struct found {
+  dsc_table *table; /* a reference */
+  uint32_t deadline_ms;
+  uint64_t until_ms;
+  size_t n;
+  char app[];
+} found;
+
+void dsc_discoverer_clear_picks(dsc_discoverer *d)
+{
+  size_t at = 0;
+  for (found *f; (f = dsc_map_next(&d->picks, &at));) {
+    dsc_table_unref(f->table);
+    dsc_mem_free(f);
+  }
+  dsc_map_clear(&d->picks);
+}
+
+/* Keeps what was found; without memory it is found again next time. */
+static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, uint32_t deadline_ms, uint64_t now_ms)
+{
+  if (d->picks.count >= MAX_FOUND) dsc_discoverer_clear_picks(d);
+  found *f = dsc_mem_alloc(sizeof *f + app.n + 1);
+  if (!f) return;
+  memcpy(f->app, app.p, app.n);
+  f->app[app.n] = '\0';
+  f->n = app.n;
+  f->deadline_ms = deadline_ms;
+  f->until_ms = now_ms + SWEEP_MS;
+  f->table = dsc_table_ref(table);
+  void *old = NULL;
+  dsc_err err = dsc_map_put(&d->picks, (dsc_str){f->app, f->n}, f, &old);
+  found *gone = err ? f : old;
+  if (!gone) return;
+  dsc_table_unref(gone->table);
+  dsc_mem_free(gone);
+}
+
+/* The way of nearly every pick. Returns false when the long way must be taken. */
+static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **node, dsc_err *err, dsc_why *why)
+{
+  found *f = d->hooks.next ? NULL : dsc_map_get(&d->picks, app);
+  uint64_t now_ms = dsc_clock_coarse_ms();
+  if (!f || now_ms >= f->until_ms) return false;
+  dsc_pick pick = {.balancer = d->balancer, .repeatable = true, .slot_ms = f->deadline_ms, .has_key = key.p != NULL};
+  if (pick.has_key) pick.key = dsc_str_hash(key);
+  bool is_probe;
+  *node = dsc_table_pick(f->table, &pick, &is_probe);
+  if (!*node) return false;
+  *err = mark_chosen(d, node, f->deadline_ms, is_probe, now_ms, why);
+  return true;
+}
+
+static dsc_err pick_long(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_table *table, dsc_node **node,
+                         dsc_why *why)
+{
   dsc_app_client ac;
+  uint32_t deadline_ms = 0;
+  dsc_err err = find_deadline(frame->d, app, &deadline_ms, why);
+  if (err) return err;
   dsc_app_client_init(&ac);
   ac.app.s = app;
   ac.ud = ud;
   ac.has_key = key.p != NULL;
   if (ac.has_key) ac.key = dsc_str_hash(key);
-  if (err == DSC_OK) err = choose_and_mark(frame, &ac, table, (dsc_str){0}, node, why);
+  err = choose_and_mark(frame, &ac, table, (dsc_str){0}, deadline_ms, node, why);
   dsc_app_client_fini(&ac);
+  if (!err) keep_found(frame->d, app, table, deadline_ms, dsc_clock_coarse_ms());
+  return err;
+}
+
+dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why)
+{
+  dsc_discoverer *d = frame->d;
+  *node = NULL;
+  dsc_err err = DSC_OK;
+  if (pick_found(d, app, key, node, &err, why)) return err;
+  err = dsc_addr_check_app(app, why);
+  if (err) return err;
+  dsc_table *table = NULL;
+  bool waiting;
+  err = dsc_discoverer_look_up(d, app, &table, &waiting, why);
+  if (waiting)
+    err = dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" is followed from now on, not read yet", DSC_STR_ARG(app));
+  if (err == DSC_OK) err = pick_long(frame, app, key, ud, table, node, why);
   dsc_table_unref(table);
   return err;
 }
@@ -222,8 +301,10 @@ dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc
 {
   *node = NULL;
   dsc_table *table = NULL;
+  uint32_t deadline_ms = 0;
   dsc_err err = find_and_wait(frame, ac, &table, why);
-  if (err == DSC_OK) err = choose_and_mark(frame, ac, table, addr, node, why);
+  if (err == DSC_OK) err = find_deadline(frame->d, ac->app.s, &deadline_ms, why);
+  if (err == DSC_OK) err = choose_and_mark(frame, ac, table, addr, deadline_ms, node, why);
   dsc_table_unref(table);
   return err;
 }

@@ -11,6 +11,7 @@ void dsc_notices_init(dsc_notices *notices)
   atomic_init(&notices->level, DSC_LOG_WARN);
   atomic_init(&notices->to_host, false);
   atomic_init(&notices->want_events, false);
+  atomic_init(&notices->any, false);
   pthread_mutex_init(&notices->lock, NULL);
   dsc_list_init(&notices->items);
   notices->n_logs = notices->n_events = 0;
@@ -32,6 +33,7 @@ static void append(dsc_notices *notices, dsc_notice *notice, size_t *count, uint
   if (keep) {
     ++*count;
     dsc_list_push(&notices->items, &notice->link);
+    atomic_store_explicit(&notices->any, true, memory_order_relaxed);
   } else {
     ++*dropped;
   }
@@ -84,7 +86,10 @@ void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop)
 
 bool dsc_notices_take(dsc_notices *notices, dsc_link *into)
 {
+  /* what is put there meanwhile is found next time: every method looks */
+  if (!atomic_load_explicit(&notices->any, memory_order_relaxed)) return false;
   pthread_mutex_lock(&notices->lock);
+  atomic_store_explicit(&notices->any, false, memory_order_relaxed);
   bool any = !dsc_list_empty(&notices->items);
   dsc_list_move(into, &notices->items);
   notices->n_logs = notices->n_events = 0;
