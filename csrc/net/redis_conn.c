@@ -5,67 +5,18 @@
 ** it has no timers. Here: one write in flight while `out` gathers the next; every batch waits in `batches` until its last reply; a
 ** reply without a waiter breaks the protocol and ends the connection.
 **
-** Invariants: the state only grows; drop() is the only way to the end and on_closed() the only place where the end is told, so
-** that every batch completes exactly once and nothing is called from inside a public function. `tcp` is an initialised handle
-** all the time, closing or not.
+** Invariants: the state only grows; dsc_redis_conn_drop() is the only way to the end and on_closed() the only place where the end is
+** told, so that every batch completes exactly once and nothing is called from inside a public function. `tcp` is an initialised
+** handle all the time, closing or not.
 ** Threads: the loop's.
 */
-#include "net/redis_conn.h"
-
-#include <stdio.h>
-#include <uv.h>
+#include "net/redis_conn_impl.h"
 
 #include "base/clock.h"
-#include "base/list.h"
 #include "base/mem.h"
 
 #define MAX_OUT ((size_t)64 * 1024 * 1024) /* bytes that wait to be sent */
 #define KEEP_OUT ((size_t)64 * 1024)       /* a larger buffer is given back once it is empty */
-#define GREETING_ROOM 4096                 /* reserved, so that no growing buffer leaves a copy of the password behind */
-#define INPUT_SIZE 65536
-
-typedef enum conn_state { RESOLVING, CONNECTING, GREETING, READY, CLOSING } conn_state;
-
-typedef struct batch {
-  dsc_link link;
-  dsc_redis_done done;
-  void *ud;
-  uint64_t deadline_ms;
-  size_t n, got;
-  dsc_redis_reply *replies[];
-} batch;
-
-struct dsc_redis_conn {
-  /* constant */
-  dsc_loop *loop;
-  dsc_resolver *resolver;
-  dsc_redis_conn_events events;
-  char *host, *user, *name;
-  dsc_secret *password;
-  uint16_t port;
-  uint32_t db, connect_timeout_ms, command_timeout_ms, silence_ms;
-  bool subscriber;
-  /* loop's thread only */
-  conn_state state;
-  dsc_resolve *question;
-  dsc_resolve_answer found;
-  size_t next_addr, naming; /* naming: index of CLIENT SETNAME in the greeting */
-  uv_tcp_t tcp;
-  bool tcp_closing, wipe;
-  uv_connect_t connecting;
-  uv_write_t writing;
-  dsc_timer *timer;
-  uint64_t ready_by_ms, heard_ms;
-  dsc_redis_reader *reader;
-  dsc_buf out, sending;
-  dsc_link batches;
-  dsc_redis_down down;
-  dsc_err down_err; /* what open batches end with */
-  dsc_why why;
-  char input[INPUT_SIZE];
-};
-
-static void connect_next(dsc_redis_conn *conn);
 
 const dsc_redis_reply *dsc_redis_conn_error(dsc_redis_reply *const *replies, size_t n) {
   for (size_t i = 0; i < n; i++) {
@@ -76,7 +27,7 @@ const dsc_redis_reply *dsc_redis_conn_error(dsc_redis_reply *const *replies, siz
 
 /* ---- the end */
 
-static void finish_batch(batch *b, dsc_err err, const char *why) {
+static void finish_batch(dsc_redis_batch *b, dsc_err err, const char *why) {
   b->done(b->ud, err, why, err ? NULL : b->replies, err ? 0 : b->n);
   for (size_t i = 0; i < b->got; i++) dsc_redis_reply_free(b->replies[i]);
   dsc_mem_free(b);
@@ -102,13 +53,13 @@ static void wipe_buf(dsc_buf *buf) {
 static void on_closed(uv_handle_t *handle) {
   dsc_redis_conn *conn = handle->data;
   conn->tcp_closing = false;
-  if (conn->state != CLOSING) {
-    connect_next(conn);
+  if (conn->state != DSC_REDIS_CLOSING) {
+    dsc_redis_dial_next(conn);
     return;
   }
   dsc_link *link;
   while ((link = dsc_list_pop(&conn->batches)) != NULL) {
-    finish_batch(DSC_LIST_ENTRY(link, batch, link), conn->down_err, conn->why.text);
+    finish_batch(DSC_LIST_ENTRY(link, dsc_redis_batch, link), conn->down_err, conn->why.text);
   }
   conn->events.on_down(conn->events.ud, conn->down, conn->why.text);
   if (conn->wipe) {
@@ -118,44 +69,44 @@ static void on_closed(uv_handle_t *handle) {
   free_conn(conn);
 }
 
-static void close_tcp(dsc_redis_conn *conn) {
+void dsc_redis_conn_close_tcp(dsc_redis_conn *conn) {
   if (conn->tcp_closing) return;
   conn->tcp_closing = true;
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
-static void drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err, const char *why) {
-  if (conn->state == CLOSING) return;
-  if (down == DSC_REDIS_DOWN_LOST && conn->state != READY) down = DSC_REDIS_DOWN_UNREACHABLE;
-  conn->state = CLOSING;
+void dsc_redis_conn_drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err, const char *why) {
+  if (conn->state == DSC_REDIS_CLOSING) return;
+  if (down == DSC_REDIS_DOWN_LOST && conn->state != DSC_REDIS_READY) down = DSC_REDIS_DOWN_UNREACHABLE;
+  conn->state = DSC_REDIS_CLOSING;
   conn->down = down;
   conn->down_err = err;
   dsc_fail(&conn->why, err, "%s", why);
   dsc_resolve_cancel(conn->question);
   conn->question = NULL;
   dsc_timer_stop(conn->timer);
-  close_tcp(conn);
+  dsc_redis_conn_close_tcp(conn);
 }
 
-static void lose(dsc_redis_conn *conn, dsc_err err, const char *why) {
-  drop(conn, DSC_REDIS_DOWN_LOST, err, why);
+void dsc_redis_conn_lose(dsc_redis_conn *conn, dsc_err err, const char *why) {
+  dsc_redis_conn_drop(conn, DSC_REDIS_DOWN_LOST, err, why);
 }
 
 void dsc_redis_conn_close(dsc_redis_conn *conn) {
-  drop(conn, DSC_REDIS_DOWN_CLOSED, DSC_ECLOSED, "closed");
+  dsc_redis_conn_drop(conn, DSC_REDIS_DOWN_CLOSED, DSC_ECLOSED, "closed");
 }
 
 /* ---- one timer for connecting, silent commands and silent subscribers */
 
-static batch *first_batch(dsc_redis_conn *conn) {
-  return dsc_list_empty(&conn->batches) ? NULL : DSC_LIST_ENTRY(conn->batches.next, batch, link);
+static dsc_redis_batch *first_batch(dsc_redis_conn *conn) {
+  return dsc_list_empty(&conn->batches) ? NULL : DSC_LIST_ENTRY(conn->batches.next, dsc_redis_batch, link);
 }
 
-static void arm(dsc_redis_conn *conn) {
-  if (conn->state == CLOSING) return;
+void dsc_redis_conn_arm(dsc_redis_conn *conn) {
+  if (conn->state == DSC_REDIS_CLOSING) return;
   uint64_t due = 0;
-  batch *first = first_batch(conn);
-  if (conn->state != READY) {
+  dsc_redis_batch *first = first_batch(conn);
+  if (conn->state != DSC_REDIS_READY) {
     due = conn->ready_by_ms;
   } else if (first) {
     due = first->deadline_ms;
@@ -174,45 +125,37 @@ static void on_pong(void *ud, dsc_err err, const char *why, dsc_redis_reply **re
   dsc_redis_conn *conn = ud;
   (void)why;
   /* on a subscribed connection the answer is an array, else a status: both show life */
-  if (!err && dsc_redis_conn_error(replies, n)) lose(conn, DSC_EPROTOCOL, replies[0]->str.p);
+  if (!err && dsc_redis_conn_error(replies, n)) dsc_redis_conn_lose(conn, DSC_EPROTOCOL, replies[0]->str.p);
 }
 
 static void ping(dsc_redis_conn *conn) {
   dsc_str word = DSC_STR_LITERAL("PING");
   dsc_redis_command command = {1, &word};
-  if (dsc_redis_conn_send(conn, &command, 1, on_pong, conn) != DSC_OK) lose(conn, DSC_ENOMEM, "no memory for a PING");
-}
-
-static bool try_next_addr(dsc_redis_conn *conn) {
-  if (conn->state != CONNECTING || conn->next_addr >= conn->found.count) return false;
-  close_tcp(conn);
-  return true;
+  if (dsc_redis_conn_send(conn, &command, 1, on_pong, conn) != DSC_OK) dsc_redis_conn_lose(conn, DSC_ENOMEM, "no memory for a PING");
 }
 
 static void on_timer(void *ud) {
   dsc_redis_conn *conn = ud;
   uint64_t now = dsc_clock_now_ms();
-  batch *first = first_batch(conn);
+  dsc_redis_batch *first = first_batch(conn);
   dsc_why why;
-  if (conn->state == CLOSING) return;
-  if (conn->state != READY) {
-    if (now >= conn->ready_by_ms && !try_next_addr(conn)) {
-      dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", conn->state == GREETING ? "no answer" : "no connection",
+  if (conn->state == DSC_REDIS_CLOSING) return;
+  if (conn->state != DSC_REDIS_READY) {
+    if (now >= conn->ready_by_ms && !dsc_redis_dial_try_next(conn)) {
+      dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", conn->state == DSC_REDIS_GREETING ? "no answer" : "no connection",
                conn->connect_timeout_ms);
-      lose(conn, DSC_ETIMEOUT, why.text);
+      dsc_redis_conn_lose(conn, DSC_ETIMEOUT, why.text);
     }
   } else if (first && now >= first->deadline_ms) {
     dsc_fail(&why, DSC_ETIMEOUT, "no reply within %u ms", conn->command_timeout_ms);
-    lose(conn, DSC_ETIMEOUT, why.text);
+    dsc_redis_conn_lose(conn, DSC_ETIMEOUT, why.text);
   } else if (!first && conn->subscriber && now >= conn->heard_ms + conn->silence_ms) {
     ping(conn);
   }
-  arm(conn);
+  dsc_redis_conn_arm(conn);
 }
 
 /* ---- writing */
-
-static void flush(dsc_redis_conn *conn);
 
 static void on_written(uv_write_t *req, int status) {
   dsc_redis_conn *conn = req->data;
@@ -225,15 +168,15 @@ static void on_written(uv_write_t *req, int status) {
   } else {
     dsc_buf_reset(&conn->sending);
   }
-  if (conn->state == CLOSING) return;
+  if (conn->state == DSC_REDIS_CLOSING) return;
   if (status < 0) {
-    lose(conn, DSC_EIO, uv_strerror(status));
+    dsc_redis_conn_lose(conn, DSC_EIO, uv_strerror(status));
   } else {
-    flush(conn);
+    dsc_redis_conn_flush(conn);
   }
 }
 
-static void flush(dsc_redis_conn *conn) {
+void dsc_redis_conn_flush(dsc_redis_conn *conn) {
   if (conn->sending.len > 0 || conn->out.len == 0) return;
   dsc_buf full = conn->out;
   conn->out = conn->sending;
@@ -241,11 +184,11 @@ static void flush(dsc_redis_conn *conn) {
   uv_buf_t buf = uv_buf_init(conn->sending.data, (unsigned)conn->sending.len);
   conn->writing.data = conn;
   int rc = uv_write(&conn->writing, (uv_stream_t *)&conn->tcp, &buf, 1, on_written);
-  if (rc < 0) lose(conn, DSC_EIO, uv_strerror(rc));
+  if (rc < 0) dsc_redis_conn_lose(conn, DSC_EIO, uv_strerror(rc));
 }
 
-static batch *new_batch(dsc_redis_conn *conn, size_t n, dsc_redis_done done, void *ud) {
-  batch *b = dsc_mem_zalloc(1, sizeof *b + n * sizeof b->replies[0]);
+dsc_redis_batch *dsc_redis_conn_new_batch(dsc_redis_conn *conn, size_t n, dsc_redis_done done, void *ud) {
+  dsc_redis_batch *b = dsc_mem_zalloc(1, sizeof *b + n * sizeof b->replies[0]);
   if (!b) return NULL;
   dsc_list_init(&b->link);
   b->done = done;
@@ -257,8 +200,8 @@ static batch *new_batch(dsc_redis_conn *conn, size_t n, dsc_redis_done done, voi
 
 dsc_err dsc_redis_conn_send(dsc_redis_conn *conn, const dsc_redis_command *commands, size_t n, dsc_redis_done done,
                             void *ud) {
-  if (conn->state != READY || n == 0) return DSC_EREGISTRY;
-  batch *b = new_batch(conn, n, done, ud);
+  if (conn->state != DSC_REDIS_READY || n == 0) return DSC_EREGISTRY;
+  dsc_redis_batch *b = dsc_redis_conn_new_batch(conn, n, done, ud);
   if (!b) return DSC_ENOMEM;
   size_t before = conn->out.len;
   dsc_err err = DSC_OK;
@@ -270,8 +213,8 @@ dsc_err dsc_redis_conn_send(dsc_redis_conn *conn, const dsc_redis_command *comma
     return err;
   }
   dsc_list_push(&conn->batches, &b->link);
-  flush(conn);
-  arm(conn);
+  dsc_redis_conn_flush(conn);
+  dsc_redis_conn_arm(conn);
   return DSC_OK;
 }
 
@@ -285,12 +228,12 @@ static bool is_message(const dsc_redis_reply *reply) {
 }
 
 static void dispatch(dsc_redis_conn *conn, dsc_redis_reply *reply) {
-  batch *b = first_batch(conn);
-  if (conn->subscriber && conn->state == READY && is_message(reply)) {
+  dsc_redis_batch *b = first_batch(conn);
+  if (conn->subscriber && conn->state == DSC_REDIS_READY && is_message(reply)) {
     conn->events.on_message(conn->events.ud, reply->items[1]->str, reply->items[2]->str);
     dsc_redis_reply_free(reply);
   } else if (!b) {
-    lose(conn, DSC_EPROTOCOL, reply->type == DSC_REDIS_ERROR ? reply->str.p : "a reply that nobody asked for");
+    dsc_redis_conn_lose(conn, DSC_EPROTOCOL, reply->type == DSC_REDIS_ERROR ? reply->str.p : "a reply that nobody asked for");
     dsc_redis_reply_free(reply);
   } else {
     b->replies[b->got++] = reply;
@@ -308,9 +251,9 @@ static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   dsc_redis_conn *conn = stream->data;
-  if (n == 0 || conn->state == CLOSING) return;
+  if (n == 0 || conn->state == DSC_REDIS_CLOSING) return;
   if (n < 0) {
-    lose(conn, DSC_ECONNECT, n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
+    dsc_redis_conn_lose(conn, DSC_ECONNECT, n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
     return;
   }
   conn->heard_ms = dsc_clock_now_ms();
@@ -321,171 +264,19 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   do {
     if (!err) err = dsc_redis_reader_next(conn->reader, &reply, &why);
     if (err) {
-      lose(conn, err, why.text);
+      dsc_redis_conn_lose(conn, err, why.text);
     } else if (reply) {
       dispatch(conn, reply);
     }
-  } while (!err && reply && conn->state != CLOSING);
-  arm(conn);
+  } while (!err && reply && conn->state != DSC_REDIS_CLOSING);
+  dsc_redis_conn_arm(conn);
 }
 
-/* ---- greeting: AUTH, CLIENT SETNAME, SELECT, PING in one batch */
-
-static bool is_credentials(dsc_str text) {
-  static const char *const starts[] = {"NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR invalid password",
-                                       "ERR Client sent AUTH", "ERR invalid username-password"};
-  for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
-    if (dsc_str_starts(text, dsc_str_of(starts[i]))) return true;
-  }
-  return false;
+int dsc_redis_conn_start_reading(dsc_redis_conn *conn) {
+  return uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
 }
 
-static void on_greeted(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
-  dsc_redis_conn *conn = ud;
-  (void)why;
-  if (err || conn->state != GREETING) return;
-  for (size_t i = 0; i < n; i++) {
-    if (replies[i]->type == DSC_REDIS_STATUS) continue;
-    if (replies[i]->type != DSC_REDIS_ERROR) {
-      lose(conn, DSC_EPROTOCOL, "an odd answer to the greeting");
-      return;
-    }
-    /* the name is a courtesy: a narrow ACL or an old server may refuse it */
-    dsc_str text = replies[i]->str;
-    if (i == conn->naming && (dsc_str_starts(text, DSC_STR_LITERAL("NOPERM")) ||
-                        dsc_str_starts(text, DSC_STR_LITERAL("ERR unknown")))) {
-      continue;
-    }
-    bool denied = is_credentials(text);
-    drop(conn, denied ? DSC_REDIS_DOWN_DENIED : DSC_REDIS_DOWN_UNREACHABLE, DSC_EREGISTRY, text.p);
-    return;
-  }
-  conn->state = READY;
-  conn->events.on_ready(conn->events.ud);
-}
-
-static void add_words(dsc_redis_conn *conn, size_t n, const dsc_str *words, size_t *count) {
-  dsc_redis_command command = {n, words};
-  if (!conn->out.err && dsc_redis_format(&conn->out, &command) != DSC_OK) conn->out.err = DSC_ENOMEM;
-  (*count)++;
-}
-
-typedef struct auth {
-  dsc_redis_conn *conn;
-  size_t *count;
-} auth;
-
-static void add_auth(void *ud, dsc_str password) {
-  auth *a = ud;
-  dsc_str words[3] = {DSC_STR_LITERAL("AUTH")};
-  size_t n = 1;
-  if (a->conn->user) words[n++] = dsc_str_of(a->conn->user);
-  words[n++] = password;
-  add_words(a->conn, n, words, a->count);
-  a->conn->wipe = true;
-}
-
-static dsc_err write_greeting(dsc_redis_conn *conn, size_t *count) {
-  static const char room[GREETING_ROOM];
-  dsc_buf_add(&conn->out, room, sizeof room);
-  if (conn->out.err) return conn->out.err;
-  dsc_buf_reset(&conn->out);
-  auth a = {conn, count};
-  if (conn->password && !dsc_secret_use(conn->password, add_auth, &a)) return DSC_EIO;
-  if (!conn->password && conn->user) add_auth(&a, dsc_str_of(""));
-  conn->naming = *count;
-  add_words(conn, 3, (dsc_str[]){DSC_STR_LITERAL("CLIENT"), DSC_STR_LITERAL("SETNAME"), dsc_str_of(conn->name)}, count);
-  if (conn->db != 0) {
-    char db[16];
-    snprintf(db, sizeof db, "%u", conn->db);
-    add_words(conn, 2, (dsc_str[]){DSC_STR_LITERAL("SELECT"), dsc_str_of(db)}, count);
-  }
-  /* the only one of these that a server refuses while it is loading its data */
-  add_words(conn, 1, (dsc_str[]){DSC_STR_LITERAL("PING")}, count);
-  return conn->out.err;
-}
-
-static void greet(dsc_redis_conn *conn) {
-  size_t count = 0;
-  conn->state = GREETING;
-  dsc_err err = write_greeting(conn, &count);
-  batch *b = err ? NULL : new_batch(conn, count, on_greeted, conn);
-  if (!b) {
-    lose(conn, err ? err : DSC_ENOMEM, "could not build the greeting");
-    return;
-  }
-  dsc_list_push(&conn->batches, &b->link);
-  int rc = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
-  if (rc < 0) {
-    lose(conn, DSC_EIO, uv_strerror(rc));
-  } else {
-    flush(conn);
-  }
-}
-
-/* ---- connecting */
-
-static void fail_addr(dsc_redis_conn *conn, int rc) {
-  if (conn->state != CONNECTING || try_next_addr(conn)) return;
-  dsc_why why;
-  dsc_fail(&why, DSC_ECONNECT, "%s", uv_strerror(rc));
-  lose(conn, DSC_ECONNECT, why.text);
-}
-
-static void on_connected(uv_connect_t *req, int status) {
-  dsc_redis_conn *conn = req->data;
-  /* canceled: the handle is closing, on_closed() goes on from there */
-  if (conn->state != CONNECTING || conn->tcp_closing) return;
-  if (status < 0) {
-    fail_addr(conn, status);
-    return;
-  }
-  uv_tcp_nodelay(&conn->tcp, 1);
-  uv_tcp_keepalive(&conn->tcp, 1, 30);
-  greet(conn);
-}
-
-static int begin_connect(dsc_redis_conn *conn, const char *addr) {
-  struct sockaddr_storage at;
-  int rc = uv_ip4_addr(addr, conn->port, (struct sockaddr_in *)&at);
-  if (rc < 0) rc = uv_ip6_addr(addr, conn->port, (struct sockaddr_in6 *)&at);
-  if (rc < 0) return rc;
-  conn->connecting.data = conn;
-  return uv_tcp_connect(&conn->connecting, &conn->tcp, (const struct sockaddr *)&at, on_connected);
-}
-
-static void connect_next(dsc_redis_conn *conn) {
-  conn->state = CONNECTING;
-  if (conn->next_addr > 0) uv_tcp_init(dsc_loop_uv(conn->loop), &conn->tcp);
-  conn->tcp.data = conn;
-  conn->ready_by_ms = dsc_clock_now_ms() + conn->connect_timeout_ms;
-  int rc = begin_connect(conn, conn->found.addrs[conn->next_addr++]);
-  if (rc < 0) fail_addr(conn, rc);
-  arm(conn);
-}
-
-static void on_resolved(void *ud, const dsc_resolve_answer *answer) {
-  dsc_redis_conn *conn = ud;
-  conn->question = NULL;
-  if (conn->state == CLOSING) return;
-  conn->found = *answer;
-  if (answer->err || answer->count == 0) {
-    lose(conn, answer->err ? answer->err : DSC_ECONNECT, answer->why[0] ? answer->why : "the name has no address");
-  } else {
-    connect_next(conn);
-  }
-}
-
-static void resolve(dsc_redis_conn *conn) {
-  dsc_resolve_answer answer;
-  dsc_str host = dsc_str_of(conn->host);
-  if (dsc_resolver_lookup(conn->resolver, host, &answer)) {
-    on_resolved(conn, &answer);
-    return;
-  }
-  conn->question = dsc_resolver_ask(conn->resolver, host, on_resolved, conn);
-  if (!conn->question) lose(conn, DSC_ENOMEM, "no memory to look the name up");
-}
+/* ---- beginning */
 
 static bool copy_options(dsc_redis_conn *conn, const dsc_redis_conn_options *options) {
   conn->host = dsc_mem_strdup(dsc_str_of(options->host));
@@ -520,6 +311,6 @@ dsc_redis_conn *dsc_redis_conn_open(dsc_loop *loop, dsc_resolver *resolver, cons
   }
   uv_tcp_init(dsc_loop_uv(loop), &conn->tcp);
   conn->tcp.data = conn;
-  resolve(conn);
+  dsc_redis_dial_begin(conn);
   return conn;
 }

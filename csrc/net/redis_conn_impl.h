@@ -1,0 +1,95 @@
+/*
+** redis_conn_impl.h - what redis_conn.c (batches, reading, writing, the end), redis_dial.c (name, addresses, connecting) and
+** redis_greet.c (the first batch) share.
+*/
+#ifndef DSC_NET_REDIS_CONN_IMPL_H
+#define DSC_NET_REDIS_CONN_IMPL_H
+
+#include <uv.h>
+
+#include "base/list.h"
+#include "net/redis_conn.h"
+
+#define DSC_REDIS_INPUT_SIZE 65536
+
+typedef enum dsc_redis_conn_state {
+  DSC_REDIS_RESOLVING,
+  DSC_REDIS_CONNECTING,
+  DSC_REDIS_GREETING,
+  DSC_REDIS_READY,
+  DSC_REDIS_CLOSING
+} dsc_redis_conn_state;
+
+typedef struct dsc_redis_batch {
+  dsc_link link;
+  dsc_redis_done done;
+  void *ud;
+  uint64_t deadline_ms;
+  size_t n, got;
+  dsc_redis_reply *replies[];
+} dsc_redis_batch;
+
+struct dsc_redis_conn {
+  /* constant */
+  dsc_loop *loop;
+  dsc_resolver *resolver;
+  dsc_redis_conn_events events;
+  char *host, *user, *name;
+  dsc_secret *password;
+  uint16_t port;
+  uint32_t db, connect_timeout_ms, command_timeout_ms, silence_ms;
+  bool subscriber;
+  /* loop's thread only */
+  dsc_redis_conn_state state;
+  dsc_resolve *question;
+  dsc_resolve_answer found;
+  size_t next_addr, naming; /* naming: index of CLIENT SETNAME in the greeting */
+  uv_tcp_t tcp;
+  bool tcp_closing, wipe;
+  uv_connect_t connecting;
+  uv_write_t writing;
+  dsc_timer *timer;
+  uint64_t ready_by_ms, heard_ms;
+  dsc_redis_reader *reader;
+  dsc_buf out, sending;
+  dsc_link batches;
+  dsc_redis_down down;
+  dsc_err down_err; /* what open batches end with */
+  dsc_why why;
+  char input[DSC_REDIS_INPUT_SIZE];
+};
+
+/* Begins the end, which is told from the loop; the first caller's reason counts. Loop thread. */
+void dsc_redis_conn_drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err, const char *why);
+
+/* The same for what the peer or the network did. Loop thread. */
+void dsc_redis_conn_lose(dsc_redis_conn *conn, dsc_err err, const char *why);
+
+/* Closes the handle; from the loop either the next address is dialed or the end is told. Loop thread. */
+void dsc_redis_conn_close_tcp(dsc_redis_conn *conn);
+
+/* Sets the one timer to what is due next. Loop thread. */
+void dsc_redis_conn_arm(dsc_redis_conn *conn);
+
+/* Sends what waits, unless a write is under way. Loop thread. */
+void dsc_redis_conn_flush(dsc_redis_conn *conn);
+
+/* Makes a batch that waits for `n` replies. Loop thread. Caller owns until it is in the list. Fails: NULL: out of memory. */
+dsc_redis_batch *dsc_redis_conn_new_batch(dsc_redis_conn *conn, size_t n, dsc_redis_done done, void *ud);
+
+/* Begins to read. Loop thread. Fails: libuv's code. */
+int dsc_redis_conn_start_reading(dsc_redis_conn *conn);
+
+/* Begins: looks the name up, then dials. Loop thread. */
+void dsc_redis_dial_begin(dsc_redis_conn *conn);
+
+/* Dials the next address. Loop thread. */
+void dsc_redis_dial_next(dsc_redis_conn *conn);
+
+/* Gives the present address up for the next one. Loop thread. Fails: false: there is none, or it is past dialing. */
+bool dsc_redis_dial_try_next(dsc_redis_conn *conn);
+
+/* Sends AUTH, CLIENT SETNAME, SELECT and PING as one batch; the connection is ready when it is answered well. Loop thread. */
+void dsc_redis_greet_begin(dsc_redis_conn *conn);
+
+#endif
