@@ -13,7 +13,6 @@
 static dsc_str read_key(lua_State *L, int request)
 {
   dsc_str key = {NULL, 0};
-  if (!lua_istable(L, request)) return key;
   lua_getfield(L, request, "key");
   if (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER) key.p = lua_tolstring(L, -1, &key.n);
   return key;
@@ -42,8 +41,9 @@ static int discoverer_pick(lua_State *L)
   dsc_err err;
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   dsc_str app = dsc_compat_check_str(L, 2);
-  if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3)) return dsc_compat_type_error(L, 3, "request table");
-  dsc_str key = read_key(L, 3);
+  dsc_str key = {NULL, 0};
+  if (lua_istable(L, 3)) key = read_key(L, 3);
+  else if (!lua_isnoneornil(L, 3)) return dsc_compat_type_error(L, 3, "request table");
   /* not all of it: half a kilobyte is much beside a pick */
   why.text[0] = '\0';
   dsc_compat_get_user(L, 1);

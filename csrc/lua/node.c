@@ -31,7 +31,7 @@ static node_box *push_empty(lua_State *L, int u)
 void dsc_lua_node_prepare(lua_State *L, int u)
 {
   lua_rawgeti(L, u, DSC_U_SPARE);
-  if (!lua_toboolean(L, -1)) {
+  if (!lua_touserdata(L, -1)) {
     u = lua_absindex(L, u);
     push_empty(L, u);
     lua_rawseti(L, u, DSC_U_SPARE);
@@ -39,14 +39,13 @@ void dsc_lua_node_prepare(lua_State *L, int u)
   lua_pop(L, 1);
 }
 
-/* Pushes the cached userdata; false (and nothing pushed) when there is none. */
+/* Pushes two values, the second one the cached userdata; false (and nothing pushed) when there is none. */
 static bool push_cached(lua_State *L, int u, const dsc_node *node)
 {
   lua_rawgeti(L, u, DSC_U_NODES);
   dsc_compat_get_ptr(L, -1, node);
-  lua_remove(L, -2);
-  if (lua_toboolean(L, -1)) return true;
-  lua_pop(L, 1);
+  if (lua_touserdata(L, -1)) return true;
+  lua_pop(L, 2);
   return false;
 }
 
@@ -61,18 +60,21 @@ static void cache(lua_State *L, int u, const dsc_node *node)
 void dsc_lua_node_push(lua_State *L, int u, dsc_node *node)
 {
   u = lua_absindex(L, u);
-  if (push_cached(L, u, node)) return;
+  if (push_cached(L, u, node)) {
+    lua_remove(L, -2);
+    return;
+  }
   push_empty(L, u)->node = dsc_node_ref(node);
   cache(L, u, node);
 }
 
 void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node)
 {
-  u = lua_absindex(L, u);
   if (push_cached(L, u, node)) {
     dsc_node_unref(node);
     return;
   }
+  u = lua_absindex(L, u);
   lua_rawgeti(L, u, DSC_U_SPARE);
   node_box *box = lua_touserdata(L, -1);
   box->node = node;
