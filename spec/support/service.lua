@@ -5,7 +5,7 @@
 --   s:stop([drain])  s:kill()  s:restart()  s:weight(n)  s.p (the proc)
 --   local n = service.nginx{ ["/"] = "hello" }           -- fast static answers; n.addr n.port n:kill() n:connections()
 --
--- Routes: /echo /name /status/<n> /slow?ms= /big?bytes= /headers?name=value / , see service_main.lua.
+-- Routes: /echo /name /status/<n> /slow?ms= /big?bytes= /digest /headers?name=value / , see service_main.lua.
 local http = require "spec.support.http"
 local json = require "dkjson"
 local lua_run = require "spec.support.lua_run"

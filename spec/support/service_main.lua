@@ -70,6 +70,13 @@ function routes.big(stream, request)
   reply(stream, 200, ("x"):rep(math.tointeger(request.query.bytes or 1024)))
 end
 
+-- How many bytes came, and a sum over some of them (see calls.digest).
+function routes.digest(stream, request)
+  local text, sum = request.body, 5381
+  for i = 1, #text, math.max(1, #text // 5000) do sum = (sum * 33 + text:byte(i)) % 4294967296 end
+  reply(stream, 200, ("%d %d"):format(#text, sum))
+end
+
 -- /headers?name=value: an answer with these header fields.
 function routes.headers(stream, request)
   reply(stream, 200, "", request.query)
