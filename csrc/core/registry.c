@@ -60,7 +60,8 @@ static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_why 
   return DSC_OK;
 }
 
-dsc_err dsc_registry_open(dsc_registry **registry, dsc_registry_options *options, dsc_listener *listener, dsc_why *why) {
+dsc_err dsc_registry_open(dsc_registry **registry, dsc_registry_options *options, dsc_listener *listener,
+                          dsc_why *why) {
   dsc_err err = dsc_registry_shared_open(registry, options, why, make);
   if (err) return err;
   dsc_registry *r = *registry;

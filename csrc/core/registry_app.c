@@ -145,7 +145,7 @@ void dsc_registry_app_on_refused(void *ud, dsc_str name, const char *why) {
   app->resync_ms = dsc_clock_now_ms() + r->timing.resync_ms;
   snprintf(app->why, sizeof app->why, "%s", why);
   if (dsc_registry_tell_once_locked(r, "subscribe", name, dsc_str_of(why))) {
-    dsc_registry_tell_log(r, DSC_LOG_ERROR, "%.*s: the registry refuses to let it be followed: %s", DSC_STR_ARG(name), why);
+    dsc_registry_tell_log(r, DSC_LOG_ERROR, "%s: the registry refuses to let it be followed: %s", app->name, why);
   }
   dsc_registry_tell_change(r);
   go_on(app);

@@ -125,7 +125,8 @@ void dsc_registry_tell_changes(dsc_registry *r, dsc_table *table, dsc_changes *c
 void dsc_registry_tell_change(dsc_registry *r);
 
 /* Tells listeners a log record. Any thread. */
-__attribute__((format(printf, 3, 4))) void dsc_registry_tell_log(dsc_registry *r, dsc_log_level level, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void dsc_registry_tell_log(dsc_registry *r, dsc_log_level level,
+                                                                 const char *format, ...);
 
 /* True when nothing was said yet about `about` in the matter `topic`; from now on it was. Any thread. */
 bool dsc_registry_tell_once_locked(dsc_registry *r, const char *topic, dsc_str app, dsc_str about);

@@ -71,8 +71,9 @@ static void delay(dsc_own *own, const dsc_store_answer *answer, const char *what
   own->retry_ms = now + wait;
   if (own->troubled) return;
   own->troubled = true;
-  dsc_registry_tell_log(own->registry, DSC_LOG_ERROR, "%.*s: %s of %.*s failed, trying on: %s", DSC_STR_ARG(own_app(own)),
-                        what, DSC_STR_ARG(own_addr(own)), answer->why);
+  dsc_str app = own_app(own), addr = own_addr(own);
+  dsc_registry_tell_log(own->registry, DSC_LOG_ERROR, "%.*s: %s of %.*s failed, trying on: %s", DSC_STR_ARG(app), what,
+                        DSC_STR_ARG(addr), answer->why);
 }
 
 static void fail_own(dsc_own *own, const dsc_store_answer *answer, const char *what) {
@@ -290,7 +291,8 @@ static dsc_err want_locked(dsc_registry *r, dsc_str app, dsc_str addr, uint32_t 
   return DSC_OK;
 }
 
-dsc_err dsc_registry_register(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata) {
+dsc_err dsc_registry_register(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight,
+                              const char *metadata) {
   dsc_addr parsed;
   if (dsc_registry_run_is_forked(registry)) return DSC_EFORKED;
   if (dsc_addr_check_app(app, NULL) || dsc_addr_parse(&parsed, addr, NULL)) return DSC_EINVALID;

@@ -116,9 +116,8 @@ static void judge_dead(dsc_followed *app, const dsc_store_row *rows, size_t n, u
   for (size_t i = 0; i < n; i++) {
     dsc_addr addr;
     uint32_t weight;
-    if (rows[i].alive || dsc_addr_parse(&addr, rows[i].addr, NULL) || !dsc_registry_read_weight(rows[i].weight, &weight)) {
-      continue;
-    }
+    if (rows[i].alive || !dsc_registry_read_weight(rows[i].weight, &weight)) continue;
+    if (dsc_addr_parse(&addr, rows[i].addr, NULL)) continue;
     dead_row *row = note_dead(app, rows[i].addr, now);
     if (!row) continue;
     row->round = app->round;

@@ -122,8 +122,8 @@ static const char *first_difference(const dsc_registry *r, const dsc_registry_op
 static dsc_err join_shared_locked(dsc_registry *r, dsc_registry_options *options, dsc_why *why) {
   const char *differs = first_difference(r, options);
   if (differs) {
-    return dsc_fail(why, DSC_EINVALID, "%s: is not that of the shared registry %s which this process already has", differs,
-                    r->config.text);
+    return dsc_fail(why, DSC_EINVALID, "%s: is not that of the shared registry %s which this process already has",
+                    differs, r->config.text);
   }
   r->holds++;
   r->linger_ms = 0;

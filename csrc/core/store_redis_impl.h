@@ -38,12 +38,17 @@ struct redis_store {
   uint64_t connects, disconnects, sent, errors;
 };
 
-/* The functions of the same names in the vtable: contracts in core/store.h. */
-dsc_err dsc_store_redis_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);    /* As put. */
-dsc_err dsc_store_redis_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);  /* As touch. */
-dsc_err dsc_store_redis_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud); /* As remove. */
-dsc_err dsc_store_redis_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud);                  /* As read. */
-dsc_err dsc_store_redis_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);   /* As fetch. */
-dsc_err dsc_store_redis_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);    /* As reap. */
+/* As `put` in core/store.h. */
+dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
+/* As `touch`. */
+dsc_err dsc_store_redis_op_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
+/* As `remove`. */
+dsc_err dsc_store_redis_op_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
+/* As `read`. */
+dsc_err dsc_store_redis_op_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud);
+/* As `fetch`. */
+dsc_err dsc_store_redis_op_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
+/* As `reap`. */
+dsc_err dsc_store_redis_op_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
 
 #endif

@@ -139,7 +139,7 @@ static void on_plain(void *ud, dsc_err err, const char *why, dsc_redis_reply **r
   pthread_mutex_unlock(lock);
 }
 
-dsc_err dsc_store_redis_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, node->app, node->addr, done, ud);
   if (err) return err;
@@ -154,7 +154,7 @@ dsc_err dsc_store_redis_put(dsc_store *base, const dsc_store_node *node, dsc_sto
   return send_first(o, commands, 3, on_plain);
 }
 
-dsc_err dsc_store_redis_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, node->app, node->addr, done, ud);
   if (err) return err;
@@ -197,7 +197,7 @@ static void on_touched(void *ud, dsc_err err, const char *why, dsc_redis_reply *
   pthread_mutex_unlock(lock);
 }
 
-dsc_err dsc_store_redis_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, node->app, node->addr, done, ud);
   if (err) return err;
@@ -311,7 +311,7 @@ static void on_fields(void *ud, dsc_err err, const char *why, dsc_redis_reply **
   pthread_mutex_unlock(lock);
 }
 
-dsc_err dsc_store_redis_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, app, L(""), done, ud);
   if (err) return err;
@@ -332,7 +332,7 @@ static void on_fetched(void *ud, dsc_err err, const char *why, dsc_redis_reply *
   pthread_mutex_unlock(lock);
 }
 
-dsc_err dsc_store_redis_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, app, addr, done, ud);
   if (err) return err;
@@ -388,7 +388,7 @@ static void on_reaped(void *ud, dsc_err err, const char *why, dsc_redis_reply **
   pthread_mutex_unlock(lock);
 }
 
-dsc_err dsc_store_redis_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud) {
+dsc_err dsc_store_redis_op_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud) {
   op *o;
   dsc_err err = begin(&o, base, app, addr, done, ud);
   if (err) return err;

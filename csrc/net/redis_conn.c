@@ -131,7 +131,8 @@ static void on_pong(void *ud, dsc_err err, const char *why, dsc_redis_reply **re
 static void ping(dsc_redis_conn *conn) {
   dsc_str word = DSC_STR_LITERAL("PING");
   dsc_redis_command command = {1, &word};
-  if (dsc_redis_conn_send(conn, &command, 1, on_pong, conn) != DSC_OK) dsc_redis_conn_lose(conn, DSC_ENOMEM, "no memory for a PING");
+  if (dsc_redis_conn_send(conn, &command, 1, on_pong, conn) == DSC_OK) return;
+  dsc_redis_conn_lose(conn, DSC_ENOMEM, "no memory for a PING");
 }
 
 static void on_timer(void *ud) {
@@ -233,7 +234,8 @@ static void dispatch(dsc_redis_conn *conn, dsc_redis_reply *reply) {
     conn->events.on_message(conn->events.ud, reply->items[1]->str, reply->items[2]->str);
     dsc_redis_reply_free(reply);
   } else if (!b) {
-    dsc_redis_conn_lose(conn, DSC_EPROTOCOL, reply->type == DSC_REDIS_ERROR ? reply->str.p : "a reply that nobody asked for");
+    const char *why = reply->type == DSC_REDIS_ERROR ? reply->str.p : "a reply that nobody asked for";
+    dsc_redis_conn_lose(conn, DSC_EPROTOCOL, why);
     dsc_redis_reply_free(reply);
   } else {
     b->replies[b->got++] = reply;

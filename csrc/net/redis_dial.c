@@ -59,7 +59,8 @@ static void on_resolved(void *ud, const dsc_resolve_answer *answer) {
   if (conn->state == DSC_REDIS_CLOSING) return;
   conn->found = *answer;
   if (answer->err || answer->count == 0) {
-    dsc_redis_conn_lose(conn, answer->err ? answer->err : DSC_ECONNECT, answer->why[0] ? answer->why : "the name has no address");
+    const char *why = answer->why[0] ? answer->why : "the name has no address";
+    dsc_redis_conn_lose(conn, answer->err ? answer->err : DSC_ECONNECT, why);
   } else {
     dsc_redis_dial_next(conn);
   }
