@@ -127,8 +127,10 @@ static dsc_err encode_object(encoder *e)
   dsc_json_writer_open(e->writer, false);
   for (lua_pushnil(e->L); lua_next(e->L, -2); lua_pop(e->L, 1)) {
     dsc_str key;
-    key.p = e->path[e->depth].key = lua_tolstring(e->L, -2, &key.n);
-    err = dsc_json_writer_string(e->writer, key) ? encode_value(e) : refuse(e, "a key is not UTF-8", "");
+    key.p = lua_tolstring(e->L, -2, &key.n);
+    bool ok = dsc_json_writer_string(e->writer, key);
+    e->path[e->depth].key = ok ? key.p : "?";
+    err = ok ? encode_value(e) : refuse(e, "the key is not UTF-8", "");
     if (err) {
       lua_pop(e->L, 2);
       break;

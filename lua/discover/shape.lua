@@ -57,7 +57,7 @@ local function keeps(number, text)
   local whole = text:match "^%-?0*(%d-)$"
   if not whole then return true end
   if tointeger then return math.type(number) == "integer" end
-  return number >= -EXACT and number <= EXACT
+  return number > -EXACT and number < EXACT
 end
 
 function converters.number(value, path)

@@ -1,0 +1,538 @@
+---@meta discover
+-- Editor types (LuaLS) and the reference of every function and method.
+--
+-- Errors: a wrong type, an unknown option key or an unknown balancer name raises. What is of the right type but wrong, and
+-- what goes wrong at run time, returns nil, "code: sentence", "code". A call always returns a result. After stop() or in
+-- a forked child, calls give a result with err "stopped" or "forked", other methods nil, message, code; stop, close,
+-- is_server, is_client, stats, wait (after stop) and tostring always work.
+
+---@alias discover.time number|string seconds, or a string with a unit: "500ms", "1.5s", "10m", "2h"
+---@alias discover.code
+---| "app_not_found" | "no_node" | "all_failed" | "timeout" | "connect" | "tls" | "protocol" | "too_large" | "canceled"
+---| "closed" | "stopped" | "forked" | "overload" | "invalid" | "route" | "balancer" | "callback" | "registry" | "io"
+---| "nomem"
+---@alias discover.balancer_name "least_used" | "round_robin" | "random" | "least_in_flight" | "hash"
+---@alias discover.headers table<string, string|number|(string|number)[]> names in any case; a list repeats the header
+---@alias discover.data string|table a string is sent as it is; a table as JSON, with Content-Type application/json if
+--- none is given. Numbers and booleans raise: say tostring() or wrap them.
+---@alias discover.shape string|table "string", "number", "integer", "boolean", "any", each with "?" for optional;
+--- {field = shape}; {shape} for a list; {["*"] = shape} for a map
+
+---@class discover
+---@field _VERSION string
+---@field DEFAULT_REGISTRY string the registry when nothing says otherwise
+---@field headers table<string, string> names of the headers that are set and relayed: from_app, from_node, access_token,
+--- client_ip, forwarded_for, user_id, device_id, client_app_name, client_app_version, session_id, request_id, host, scheme,
+--- user_agent
+---@field relay_headers string[] what is relayed of an incoming request by default, in this order
+---@field null userdata JSON's null
+local discover = {}
+
+--- How calls to one app are made. A call string of older days ("2:500ms:token") may stand in its place.
+---@class discover.call_config
+---@field timeout? discover.time one attempt; default 10, from 0.001
+---@field connect_timeout? discover.time default 1
+---@field deadline? discover.time the whole call with all attempts; default 30
+---@field token? discover.secret|string sent as Access-Token
+---@field http2? boolean default false; a later version: calls end invalid
+---@field ssl? boolean default false; a later version: calls end invalid
+---@field tls? {ca: string?, cert: string?, key: string?, server_name: string?, verify: boolean?} a later version
+---@field retry? "idempotent"|"always"|"never" default "idempotent"
+---@field max_attempts? integer default: every node once, from 1
+---@field max_body? integer bytes, decoded; default 64 MiB
+---@field max_in_flight? integer a later version
+---@field queue? integer a later version
+---@field probe? string a later version
+
+--- Options of start, open and new.
+---@class discover.options
+---@field weight? integer 0 (standby) to 1,000,000; default 100
+---@field calls? table<string, discover.call_config|string> by app; ["*"] for every other app
+---@field call_retry_times? integer failures in a row that isolate a node; default 10
+---@field balancer? discover.balancer_name|discover.balancer
+---@field route? fun(ac: discover.app_client, request: table?)
+---@field logger? discover.logger
+---@field log_level? "debug"|"info"|"warn"|"error"|"off" default "warn", with a logger "info"
+---@field relay_headers? string[] instead of discover.relay_headers
+---@field header_names? {from_app: string?, from_node: string?, client_ip: string?, user_agent: string?}
+---@field metadata? table<string, string|number> flat; others see it in node.metadata
+---@field heartbeat? discover.time default 5, 0.1 to 3600
+---@field ttl? discover.time default 10, longer than heartbeat
+---@field resync? discover.time default 10, 0.1 to 3600
+---@field stale_grace? discover.time default 30
+---@field start_timeout? discover.time how long start waits; default 3; 0: not at all
+---@field signals? boolean SIGINT and SIGTERM unregister, then end the process; default false
+---@field shared? boolean share registry and nodes with all discoverers of this process and registry string
+---@field username? string
+---@field password? discover.secret|string
+
+---@class discover.easy_options : discover.options
+---@field registry? string
+---@field app? string
+---@field listen? string "host:port" or "port"
+---@field ip_prefix? string
+
+--- Registers `addr` under `app` and follows `opts.calls`. Waits up to `start_timeout` until both are done; with the
+--- registry down it returns the discoverer all the same and goes on trying.
+---@param registry string? "redis://[user][:password]@host:port/db", "host:port:password:db", "memory://name", "" or nil: none
+---@param app string 1 to 255 bytes, no blanks
+---@param addr string "host:port" as others reach it
+---@param opts? discover.options
+---@return discover.discoverer? d, string? message, discover.code? code
+function discover.start(registry, app, addr, opts) end
+
+--- A client only.
+---@param registry string?
+---@param opts? discover.options
+---@return discover.discoverer? d, string? message, discover.code? code
+function discover.open(registry, opts) end
+
+--- No registry: nodes come by d:set_node().
+---@param opts? discover.options
+---@return discover.discoverer? d, string? message, discover.code? code
+function discover.new(opts) end
+
+--- Finds a free port and this machine's address and starts, configured by the environment and `opts`. Bind to the port
+--- next: it was free a moment ago. Without an app: invalid.
+---@param opts? discover.easy_options
+---@return discover.discoverer? d, string ip_or_message, integer|discover.code port_or_code
+function discover.easy_start(opts) end
+
+--- Reads DISCOVER_REGISTRY, _APP, _WEIGHT, _CALLS, _CALLS_<app>, _CALLRETRYTIMES, _LISTEN, _IPPREFIX; names in any case.
+---@param vars? table<string, string> instead of the environment of the process
+---@return string? registry, string? app, discover.options opts, {listen: string?, ip_prefix: string?} extra
+function discover.from_env(vars) end
+
+--- A token or password in guarded memory.
+---@param s string
+---@return discover.secret
+function discover.secret(s) end
+
+--- A secret from a file of at most 64 KiB; one trailing newline is cut off.
+---@param path string
+---@return discover.secret? secret, string? message, discover.code? code io, too_large
+function discover.secret_from_file(path) end
+
+--- A secret from an environment variable.
+---@param name string
+---@return discover.secret? secret, string? message, discover.code? code invalid: not set
+function discover.secret_from_env(name) end
+
+--- An older call string as a call config, with the older defaults (HTTP/2 unless it names a version).
+---@param s string
+---@return discover.call_config? config, string? message, discover.code? code
+function discover.parse_call(s) end
+
+--- Marks a table as a JSON list, also an empty one. Lists in decoded JSON are marked.
+---@param t? table
+---@return table t
+function discover.array(t) end
+
+---@alias discover.logger fun(record: discover.record)|{debug: function, info: function, warn: function, error: function}
+
+--- A log record; tostring(record) is one line. One per attempt has type "discover".
+---@class discover.record
+---@field type? "discover"
+---@field time number seconds since 1970
+---@field level "debug"|"info"|"warn"|"error"
+---@field msg string
+---@field app? string
+---@field method? string
+---@field path? string
+---@field node? string
+---@field attempts? integer
+---@field used_time? number milliseconds
+---@field error? string
+---@field request_id? string
+---@field line string what tostring() gives
+
+---@class discover.event
+---@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"registry_down"|"registry_up"
+---@field time number seconds since 1970
+---@field app? string
+---@field node? string
+---@field why? string
+
+---@class discover.balancer
+---@field next? fun(ac: discover.app_client, nodes: discover.node[], request: table?): discover.node?
+---@field response? fun(ac: discover.app_client, node: discover.node, err: discover.code?, response: {status: integer, headers: table<string, string>}?, seconds: number)
+
+--- Calls on behalf of an incoming request.
+---@class discover.incoming
+---@field headers? table names in any case, values strings or lists; or an object with :get(name)
+---@field remote_addr? string ip, ip:port or [v6]:port
+---@field host? string
+---@field scheme? string
+
+---@class discover.request
+---@field app string
+---@field path string begins with "/"
+---@field method? string default "GET"
+---@field query? table<string, string|number|boolean|table> appended to the path, sorted by key; lists repeat their key
+---@field data? discover.data
+---@field headers? discover.headers
+---@field timeout? discover.time one attempt; default: the app's
+---@field deadline? discover.time the whole call; default: the app's
+---@field node? string only this address, one attempt
+---@field key? string|number for the balancer "hash"
+---@field retry? "idempotent"|"always"|"never"
+---@field max_attempts? integer from 1
+---@field max_body? integer bytes
+---@field no_body? boolean send no body, whatever data is
+
+---@class discover.discoverer
+local discoverer = {}
+
+--- GET. The result says how it went.
+---@param app string
+---@param path string
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:get(app, path, headers) end
+
+--- HEAD.
+---@param app string
+---@param path string
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:head(app, path, headers) end
+
+--- POST; not repeated once something of it was sent, unless retry is "always".
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:post(app, path, data, headers) end
+
+--- PUT.
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:put(app, path, data, headers) end
+
+--- PATCH; repeated as POST is.
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:patch(app, path, data, headers) end
+
+--- DELETE.
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:delete(app, path, data, headers) end
+
+--- The general call.
+---@param method string|discover.request
+---@param app? string
+---@param path? string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function discoverer:request(method, app, path, data, headers) end
+
+--- A caller that relays what an incoming request passes on.
+---@param request discover.incoming
+---@return discover.caller? caller, string? message, discover.code? code
+function discoverer:from(request) end
+
+--- As from(). `logger` is what `ac.logger` shows to route and balancer; records go to the discoverer's logger.
+---@param request? discover.incoming
+---@param logger? discover.logger
+---@return discover.caller? caller, string? message, discover.code? code
+function discoverer:new_caller(request, logger) end
+
+--- Chooses a node for a call made elsewhere; never waits. Counts it as used and in flight until node:done() or the app's deadline.
+---@param app string
+---@param request? table for the balancer; its `key` is that of "hash"
+---@return discover.node? node, string? message, discover.code? code
+function discoverer:pick(app, request) end
+
+--- The state of one call made by hand: one node after the other.
+---@param app string
+---@return discover.app_client? ac, string? message, discover.code? code
+function discoverer:app_client(app) end
+
+--- Adds an app or changes its config; follows and reads it, at most start_timeout.
+---@param app string
+---@param config? discover.call_config|string
+---@return boolean? changed false: it was equal
+---@return string? message, discover.code? code
+function discoverer:add_external_app(app, config) end
+
+--- Sets a node of your own; registry and stale rules never touch it.
+---@param app string
+---@param addr string "host:port"
+---@param weight integer 1 to 1,000,000; 0 removes the node
+---@param metadata? table<string, string|number>
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_node(app, addr, weight, metadata) end
+
+--- The nodes of an app by address; nil when it is unknown.
+---@param app string
+---@return table<string, discover.node>? nodes, string? message, discover.code? code
+function discoverer:get_app_nodes(app) end
+
+--- Sets the balancer; nil: least_used. A `next` that raises, yields or returns a foreign value is logged and the default
+--- picks; one that returns nil ends the call with no_node.
+---@param balancer discover.balancer_name|discover.balancer|nil
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_load_balancer(balancer) end
+
+--- Sets what runs before each call and may change it; nil: none. One that raises or yields ends the call with route.
+---@param route fun(ac: discover.app_client, request: table?)|nil
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_route(route) end
+
+--- Sets where log records go; nil: stderr from warn up. Runs at the end of this thread's next method call.
+---@param logger discover.logger|nil
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_logger(logger) end
+
+--- Sets who is told of events; nil: nobody. Runs at the end of this thread's next method call.
+---@param fn fun(event: discover.event)|nil
+---@return true? ok, string? message, discover.code? code
+function discoverer:on_event(fn) end
+
+--- Changes the own weight, announced at once.
+---@param weight integer 0 (standby: taken out, stays known) to 1,000,000
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_weight(weight) end
+
+--- Changes the own metadata, announced at once.
+---@param metadata table<string, string|number>
+---@return true? ok, string? message, discover.code? code
+function discoverer:set_metadata(metadata) end
+
+--- True when it was started with an app and an address.
+---@return boolean
+function discoverer:is_server() end
+
+--- True when it follows apps.
+---@return boolean
+function discoverer:is_client() end
+
+--- Waits until registered, subscribed and every app of `calls` read.
+---@param timeout? discover.time default start_timeout; 0: only looks
+---@return true? ok, string? message, discover.code? code timeout, registry
+function discoverer:ready(timeout) end
+
+--- True when the registry has this node now.
+---@return boolean? registered, string? message, discover.code? code
+function discoverer:registered() end
+
+--- Everything that is counted: registry, total, apps[name] with nodes[addr]; or as Prometheus text.
+---@param format? "prometheus"
+---@return table|string? stats, string? message, discover.code? code
+function discoverer:stats(format) end
+
+--- Announces this node gone, refuses new calls, ends the rest. In a callback it is finished when the outermost method returns.
+---@param drain? discover.time in which outgoing calls in flight may finish; default 0
+---@return true? ok, string? message, discover.code? code
+function discoverer:stop(drain) end
+
+--- stop() without drain; also what `local d <close>` does.
+---@return true
+function discoverer:close() end
+
+--- Runs until stopped (by a callback or a signal).
+---@param timeout? discover.time default: for ever
+---@return true? ok, string? message, discover.code? code timeout
+function discoverer:wait(timeout) end
+
+---@class discover.caller
+---@field no_body boolean no request body is sent; may be set
+---@field request table? the incoming request
+local caller = {}
+
+--- As discoverer:get().
+---@param app string
+---@param path string
+---@param headers? discover.headers
+---@return discover.result
+function caller:get(app, path, headers) end
+
+--- As discoverer:head().
+---@param app string
+---@param path string
+---@param headers? discover.headers
+---@return discover.result
+function caller:head(app, path, headers) end
+
+--- As discoverer:post().
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function caller:post(app, path, data, headers) end
+
+--- As discoverer:put().
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function caller:put(app, path, data, headers) end
+
+--- As discoverer:patch().
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function caller:patch(app, path, data, headers) end
+
+--- As discoverer:delete().
+---@param app string
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function caller:delete(app, path, data, headers) end
+
+--- As discoverer:request().
+---@param method string|discover.request
+---@param app? string
+---@param path? string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result
+function caller:request(method, app, path, data, headers) end
+
+--- A call to one certain node, a single attempt; nil or "": any node.
+---@param method string
+---@param app string
+---@param node string? "host:port"
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result result, string? addr the node that answered
+function caller:request_with_node(method, app, node, path, data, headers) end
+
+---@class discover.result
+---@field ok boolean no err and status below 400
+---@field status integer? nil: never answered
+---@field reason string?
+---@field http_version string? "1.1"
+---@field headers table<string, string> lower-case names, repeated ones joined by ", "
+---@field body string? decoded; nil: never answered
+---@field err discover.code?
+---@field why string? a sentence
+---@field node string? the address that answered
+---@field attempts integer
+---@field trace {node: string, status: integer?, err: discover.code?, seconds: number}[]
+---@field elapsed number seconds
+local result = {}
+
+--- A header by its name in any case, repeated ones joined by ", ".
+---@param name string
+---@return string?
+function result:header(name) end
+
+--- All values of a header.
+---@param name string
+---@return string[]
+function result:header_list(name) end
+
+--- The body as JSON. Integers are integers; beyond int64 (2^53 on LuaJIT) strings with their digits.
+---@return any value
+---@return string? message, discover.code? code
+function result:json() end
+
+--- The JSON body by a shape: checked, converted, fields that are not named left out.
+---@param shape discover.shape raises when it is none
+---@return any value
+---@return string? message names the path: "invalid: user.age: expected integer, got \"x\""
+---@return discover.code? code
+function result:to(shape) end
+
+--- The body, "" when there is none.
+---@return string
+function result:string() end
+
+--- As string().
+---@return string
+function result:bytes() end
+
+--- The JSON body, which must be an object.
+---@return table? map, string? message, discover.code? code
+function result:map() end
+
+--- The JSON body, which must be a list.
+---@return table? list, string? message, discover.code? code
+function result:arr() end
+
+--- Writes the body to a file of mode 0600, parent folders made, by a temporary file and rename.
+---@param path string
+---@return true? ok, string? message, discover.code? code io
+function result:save(path) end
+
+---@class discover.node
+---@field addr string
+---@field host string
+---@field port integer
+---@field weight integer
+---@field used_times integer
+---@field failed_times integer in a row
+---@field in_flight integer
+---@field metadata table<string, string>
+---@field state "up"|"stale"|"isolated"|"probing"|"gone"
+---@field data table for your balancer: one per node and discoverer
+local node = {}
+
+--- Reports the outcome of a node that pick or app_client gave.
+---@param outcome? integer|boolean an HTTP status (502 to 504 are failures) or whether it went well; nil: it did
+---@param seconds? number how long it took
+---@return true? ok, string? message, discover.code? code
+function node:done(outcome, seconds) end
+
+--- What route and balancer see of a call, or the state of one made by hand. Only valid while the callback runs.
+---@class discover.app_client
+---@field app string may be set in a route
+---@field method string may be set in a route
+---@field path string may be set in a route
+---@field data discover.data? the caller's own value; may be set in a route
+---@field headers discover.headers may be set, or changed in place, in a route
+---@field attempts integer
+---@field logger discover.logger?
+local app_client = {}
+
+--- The next node, never one twice. Only for those of discoverer:app_client().
+---@param request? table for the balancer
+---@return discover.node? node, string? message, discover.code? code
+function app_client:next(request) end
+
+--- One certain node.
+---@param addr string
+---@param request? table
+---@return discover.node? node, string? message, discover.code? code
+function app_client:next_with_node(addr, request) end
+
+--- Follows and reads the app if nobody did.
+---@return true? ok, string? message, discover.code? code
+function app_client:check_app() end
+
+--- Writes the log record of one attempt.
+---@param where discover.node|string
+---@param seconds number
+---@param err? string
+---@return true? ok, string? message, discover.code? code
+function app_client:log(where, seconds, err) end
+
+---@class discover.secret
+local secret = {}
+
+--- Compares in constant time.
+---@param other string|discover.secret
+---@return boolean
+function secret:equals(other) end
+
+return discover
