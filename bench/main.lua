@@ -6,7 +6,7 @@ local proc = require "spec.support.proc"
 
 local PARTS = { "http", "pick", "registry", "lifecycle" }
 
-local settings = { rounds = 11, scale = 1, json = false, parts = {} }
+local settings = { rounds = 21, scale = 1, json = false, parts = {} }
 
 local function usage(what)
   io.stderr:write("bench: ", what, "; see bench/run --help\n")

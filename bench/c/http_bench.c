@@ -2,7 +2,7 @@
 ** http_bench.c - net/http against plain libcurl: one at a time and 64 in flight, the same server, interleaved rounds.
 **
 ** The server is a child process with one epoll loop that answers every request with a few hundred fixed bytes. Plain libcurl
-** means: a reused easy handle with a write callback and two headers; a multi handle with curl_multi_perform and
+** means: a reused easy handle with a write callback, two headers and all encodings; a multi handle with curl_multi_perform and
 ** curl_multi_poll. Ours does more per call: header list, copied answer, look-up, limits.
 */
 #include <arpa/inet.h>
@@ -112,6 +112,7 @@ static void plain_open(plain *p, uint16_t port) {
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, p->headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_plain_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, p);
+    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, ""); /* the same bytes on the wire */
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 10000L);
   }
 }

@@ -51,7 +51,8 @@ end
 
 return function(settings)
   local nginx = service.nginx { ["/"] = ("x"):rep(100) }
-  local n = settings.count(3000, 300)
+  -- Short rounds, many of them: what else the machine does then hits ours and the peer alike.
+  local n = settings.count(1000, 300)
   local few = math.max(50, n // 4)
   local ours, luasocket, lua_http = with_discover(nginx.addr), with_luasocket(nginx.addr), with_lua_http(nginx.addr)
 

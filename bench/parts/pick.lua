@@ -29,8 +29,8 @@ end
 
 local function rows_of(n, settings, target)
   local d, nodes = with_nodes(n)
-  local count = settings.count(200000, 20000)
-  local scans = math.max(20, math.min(count, settings.count(4000000, 400000) // n))
+  local count = settings.count(100000, 20000)
+  local scans = math.max(20, math.min(count, settings.count(2000000, 400000) // n))
 
   local function pick()
     for _ = 1, count do d:pick "bench" end
