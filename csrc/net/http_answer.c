@@ -140,25 +140,33 @@ size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud) {
   return n;
 }
 
+static bool is_fresh(const dsc_http_attempt *attempt) {
+  long made = 0;
+  curl_easy_getinfo(attempt->easy, CURLINFO_NUM_CONNECTS, &made);
+  return made > 0;
+}
+
+/* Ends this run of curl's; the next one makes a connection of its own. */
+static int begin_anew(dsc_http_attempt *attempt) {
+  attempt->restart = true;
+  return CURL_PREREQFUNC_ABORT;
+}
+
 int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port) {
   dsc_http_attempt *attempt = ud;
   (void)peer_ip;
   (void)own_ip;
   (void)peer_port;
-  (void)own_port;
   attempt->calls++;
   bool first = attempt->calls == 1;
   if (first) {
+    if (!is_fresh(attempt) && dsc_http_watch_is_spoilt(attempt->http, own_port)) return begin_anew(attempt);
     attempt->sent = true;
     return CURL_PREREQFUNC_OK;
   }
   /* curl wants to send it again, by itself: the kept-alive connection was lost before the first byte of an answer */
   if (!attempt->request.may_repeat || attempt->replaced) return CURL_PREREQFUNC_ABORT;
   attempt->replaced = true;
-  long made = 0;
-  curl_easy_getinfo(attempt->easy, CURLINFO_NUM_CONNECTS, &made);
-  if (made > 0) return CURL_PREREQFUNC_OK;
-  /* another kept-alive one, perhaps as dead as the first: begin anew with a fresh one */
-  attempt->restart = true;
-  return CURL_PREREQFUNC_ABORT;
+  /* on another kept-alive one, perhaps as dead as the first? */
+  return is_fresh(attempt) ? CURL_PREREQFUNC_OK : begin_anew(attempt);
 }

@@ -96,6 +96,9 @@ void dsc_http_watch_kick(dsc_http *http);
 /* Starts curl's timer for what is due at once and was not done by a kick. */
 void dsc_http_watch_rearm(dsc_http *http);
 
+/* True when the idle connection with that port of ours has something to read, so that it must not be used again. */
+bool dsc_http_watch_is_spoilt(dsc_http *http, int port);
+
 /* curl's callbacks for making and closing sockets; ud: the attempt, and the client. */
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr);
 int dsc_http_watch_close(void *ud, curl_socket_t fd);
@@ -103,7 +106,10 @@ int dsc_http_watch_close(void *ud, curl_socket_t fd);
 /* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). */
 void dsc_http_pump(dsc_http *http);
 
-/* http_easy.c: makes an attempt with an easy handle on which everything constant is set. Fails: NULL: out of memory. */
+/* http_easy.c: prepares what all handles share; once, after curl_global_init(). */
+void dsc_http_easy_init(void);
+
+/* Makes an attempt with an easy handle on which everything constant is set. Fails: NULL: out of memory. */
 dsc_http_attempt *dsc_http_easy_new(dsc_http *http);
 
 /* Frees an attempt that is in no list. */

@@ -5,6 +5,9 @@
 ** (CURL_POLL_REMOVE after every transfer) its poll handle stays registered, because taking it out and putting it back costs two
 ** epoll_ctl per transfer on a kept-alive connection; it is narrowed only when it fires with something that nobody wants.
 **
+** A kept-alive connection that has something to read is spoilt: closed by its peer, or holding an answer that nobody asked for, which
+** would become the answer to the next request. curl sees the first only, so an idle one is looked at before it is used again.
+**
 ** Sockets that never got connected are closed by libcurl 7.88 past CLOSESOCKETFUNCTION, before it tells that it no longer
 ** wants them. Such a socket was wanted for writing only: its watch goes at once, and one that is still there when the
 ** number comes back belongs to the past.
@@ -12,6 +15,7 @@
 #include "net/http_impl.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -25,6 +29,7 @@ typedef struct watch {
   curl_socket_t fd;
   int wanted; /* by curl, UV_READABLE and UV_WRITABLE */
   int armed;  /* at libuv */
+  int port;   /* of this end, 0: not idle yet */
 } watch;
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -102,6 +107,29 @@ static void note_nomem(CURL *easy) {
   ((dsc_http_attempt *)(void *)attempt)->socket_errno = ENOMEM;
 }
 
+static int own_port(curl_socket_t fd) {
+  struct sockaddr_storage own;
+  socklen_t size = sizeof own;
+  if (getsockname(fd, (struct sockaddr *)&own, &size) != 0) return 0;
+  if (own.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)(void *)&own)->sin6_port);
+  return own.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)(void *)&own)->sin_port) : 0;
+}
+
+static bool has_input(curl_socket_t fd) {
+  char byte;
+  return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+bool dsc_http_watch_is_spoilt(dsc_http *http, int port) {
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) {
+    for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
+      const watch *w = DSC_LIST_ENTRY(at, watch, link);
+      if (w->port == port && w->wanted == 0) return has_input(w->fd);
+    }
+  }
+  return false;
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *assigned) {
   (void)assigned;
   watch *w = find_watch(ud, fd);
@@ -110,6 +138,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *ass
       drop(w);
     } else if (w) {
       w->wanted = 0;
+      if (!w->port) w->port = own_port(fd);
     }
     return 0;
   }
