@@ -32,17 +32,25 @@ static bool is_ours(int cause) {
          cause == EACCES || cause == EPERM || cause == EAFNOSUPPORT;
 }
 
+static void judge_lost(dsc_http_attempt *attempt) {
+  dsc_http_judge_fail(attempt, DSC_ECONNECT, "the kept-alive connection to %s was lost", attempt->request.addr);
+}
+
 static void judge_connect(dsc_http_attempt *attempt, CURLcode result) {
   const char *addr = attempt->request.addr;
+  if (attempt->sent && !attempt->request.may_repeat) {
+    judge_lost(attempt);
+    return;
+  }
   long cause = attempt->socket_errno;
   if (cause == 0) curl_easy_getinfo(attempt->easy, CURLINFO_OS_ERRNO, &cause);
   attempt->answer.ours = is_ours((int)cause);
   attempt->answer.refused = cause == ECONNREFUSED || cause == ECONNRESET;
   if (attempt->answer.ours) {
     dsc_http_judge_fail(attempt, cause == ENOMEM ? DSC_ENOMEM : DSC_EIO,
-                        "connect: this process cannot open a connection to %s: %s", addr, strerror((int)cause));
+                        "this process cannot open a connection to %s: %s", addr, strerror((int)cause));
   } else {
-    dsc_http_judge_fail(attempt, DSC_ECONNECT, "connect: no connection to %s: %s", addr,
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "no connection to %s: %s", addr,
                         cause ? strerror((int)cause) : curl_says(attempt, result));
   }
 }
@@ -61,7 +69,7 @@ static void judge_timeout(dsc_http_attempt *attempt) {
     return;
   }
   uint32_t ms = request->connect_timeout_ms < request->timeout_ms ? request->connect_timeout_ms : request->timeout_ms;
-  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "connect: no connection to %s within %u ms", request->addr, ms);
+  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "no connection to %s within %u ms", request->addr, ms);
 }
 
 /* One of our own callbacks broke it off. */
@@ -118,9 +126,7 @@ static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
   case CURLE_GOT_NOTHING: judge_nothing(attempt); return;
   case CURLE_RECV_ERROR: judge_receive(attempt, result); return;
   case CURLE_OUT_OF_MEMORY: judge_memory(attempt); return;
-  case CURLE_ABORTED_BY_CALLBACK:
-    dsc_http_judge_fail(attempt, DSC_ECONNECT, "the kept-alive connection to %s was lost", attempt->request.addr);
-    return;
+  case CURLE_ABORTED_BY_CALLBACK: judge_lost(attempt); return;
   case CURLE_SEND_ERROR:
     dsc_http_judge_fail(attempt, DSC_ECONNECT, "the connection to %s was lost while sending", attempt->request.addr);
     return;

@@ -158,6 +158,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *ass
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr) {
   dsc_http_attempt *attempt = ud;
   (void)purpose;
+  /* curl wants to send again what may be sent once only: the node need not even be knocked at */
+  if (attempt->calls > 0 && !attempt->request.may_repeat) return CURL_SOCKET_BAD;
   int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, addr->protocol);
   if (fd < 0) {
     attempt->socket_errno = errno;

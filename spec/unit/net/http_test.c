@@ -490,7 +490,7 @@ static void test_connect_timeout(void **state) {
   request.connect_timeout_ms = 150;
   uint64_t from = dsc_clock_now_ms();
   call(&b, &request, &s);
-  expect(&s, DSC_ETIMEOUT, "connect: ");
+  expect(&s, DSC_ETIMEOUT, "no connection to ");
   expect(&s, DSC_ETIMEOUT, addr);
   assert_false(s.answer.sent);
   assert_false(s.answer.refused);
