@@ -24,6 +24,7 @@ static CURLcode global_rc;
 
 static void init_global(void) {
   global_rc = curl_global_init(CURL_GLOBAL_DEFAULT);
+  dsc_http_easy_init();
 }
 
 static void move_to(dsc_http_attempt *attempt, dsc_link *list, dsc_http_phase phase) {

@@ -8,13 +8,31 @@
 #include "net/http_impl.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 
 #define IDLE_CONNECTION_S 55L /* below the 60 to 75 s after which most servers close */
 #define LINES_KEPT 16384      /* a larger block is not kept for the next attempt */
-#define FIXED_NODES 4         /* Expect, Content-Type, Host, the secret */
+#define FIXED_NODES 4         /* Expect, Content-Type, Accept-Encoding, the secret */
+
+/* curl formats its own Accept-Encoding twice per request, byte by byte: a tenth of the work; as one of our lines it does once. */
+static char accept_encoding[64];
+
+void dsc_http_easy_init(void) {
+  static const struct {
+    int feature;
+    const char *name;
+  } known[] = {{CURL_VERSION_LIBZ, "gzip"}, {CURL_VERSION_BROTLI, "br"}, {CURL_VERSION_ZSTD, "zstd"}};
+  const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+  int n = 0;
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    if (!(curl->features & known[i].feature)) continue;
+    n += snprintf(accept_encoding + n, sizeof accept_encoding - (size_t)n, "%s%s", n ? ", " : "Accept-Encoding: ",
+                  known[i].name);
+  }
+}
 
 static void set_constants(dsc_http_attempt *attempt) {
   CURL *easy = attempt->easy;
@@ -151,21 +169,21 @@ static dsc_err add_lines(dsc_http_attempt *attempt, bool has_body) {
   const dsc_http_request *request = &attempt->request;
   const dsc_headers *headers = request->headers ? request->headers : &none;
   dsc_str secret_name = dsc_str_of(request->secret_name);
-  size_t bytes = 64 + strlen(request->addr) + secret_name.n + dsc_secret_length(request->secret);
+  size_t bytes = 64 + secret_name.n + dsc_secret_length(request->secret);
   for (size_t i = 0; i < headers->count; i++) bytes += headers->items[i].name.n + headers->items[i].value.n + 3;
   if (!reserve(attempt, bytes, headers->count + FIXED_NODES)) return DSC_ENOMEM;
   writer w = {.attempt = attempt};
-  bool has_type = false, has_host = false;
+  bool has_type = false, has_encoding = accept_encoding[0] == '\0';
   for (size_t i = 0; i < headers->count; i++) {
     const dsc_header *header = &headers->items[i];
     if (!is_passed_on(header)) continue;
     if (request->secret_name && dsc_str_equal_nocase(header->name, secret_name)) continue;
     has_type = has_type || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("content-type"));
-    has_host = has_host || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("host"));
+    has_encoding = has_encoding || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("accept-encoding"));
     add_line(&w, header->name, header->value);
   }
   if (request->secret_name && request->secret) dsc_secret_use(request->secret, add_secret, &w);
-  if (!has_host) add_line(&w, DSC_STR_LITERAL("Host"), dsc_str_of(request->addr));
+  if (!has_encoding) w.attempt->nodes[w.count++].data = accept_encoding;
   if (has_body) add_text(&w, "Expect:");
   if (has_body && !has_type) add_text(&w, "Content-Type:");
   for (size_t i = 0; i < w.count; i++) attempt->nodes[i].next = i + 1 < w.count ? &attempt->nodes[i + 1] : NULL;
