@@ -151,14 +151,6 @@ static int get_no_body(lua_State *L)
   return 1;
 }
 
-static int get_request(lua_State *L)
-{
-  check(L);
-  dsc_compat_get_user(L, 1);
-  lua_rawgeti(L, -1, DSC_CALLER_REQUEST);
-  return 1;
-}
-
 static int caller_newindex(lua_State *L)
 {
   dsc_lua_caller *caller = check(L);
@@ -187,6 +179,6 @@ void dsc_lua_caller_open(lua_State *L)
                                   {"__tostring", caller_tostring},
                                   {"__newindex", caller_newindex},
                                   {NULL, NULL}};
-  static const dsc_lua_field fields[] = {{"no_body", get_no_body}, {"request", get_request}, {NULL, NULL}};
+  static const dsc_lua_field fields[] = {{"no_body", get_no_body}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){CALLER, meta, dsc_lua_calls_caller_methods, fields});
 }

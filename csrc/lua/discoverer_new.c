@@ -10,8 +10,9 @@
 /* What an object of headers is asked for: the relay list and what relaying itself looks at. Pushes a list. */
 static void push_relay(lua_State *L, const dsc_lua_opts *opts)
 {
-  const char *const extra[] = {"X-Forwarded-For", "X-Request-Id", "X-Host", "X-Scheme", opts->core.header_names.client_ip,
-                               opts->core.header_names.user_agent};
+  const dsc_header_names *names = &opts->core.header_names, *standard = &dsc_headers_default_names;
+  const char *const extra[] = {"X-Forwarded-For", "X-Request-Id",      "X-Host",          "X-Scheme", names->client_ip,
+                               names->user_agent, standard->client_ip, standard->user_agent};
   const char *const *list = opts->core.relay ? opts->core.relay : dsc_headers_relay_default;
   int n = 0;
   lua_newtable(L);

@@ -349,7 +349,6 @@ function discoverer:wait(timeout) end
 
 ---@class discover.caller
 ---@field no_body boolean no request body is sent; may be set
----@field request table? the incoming request
 local caller = {}
 
 --- As discoverer:get().
