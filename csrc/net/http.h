@@ -28,7 +28,7 @@ typedef struct dsc_http_request {
   uint16_t port;
   const char *addr;   /* terminated host:port, [v6]:port as it stands in the URL */
   const char *target; /* terminated: path and query, begins with '/' */
-  const dsc_headers *headers; /* all of them, a Host header included */
+  const dsc_headers *headers; /* all of them, NULL: none; without a Host header `addr` is sent */
   const char *secret_name;    /* a header whose value is `secret`; NULL: none */
   dsc_secret *secret;
   const void *body; /* NULL: no body */
@@ -69,7 +69,7 @@ dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_
 /* Breaks an attempt off: its connection is closed, `done` will not be called. Loop thread. NULL is allowed. */
 void dsc_http_cancel(dsc_http_attempt *attempt);
 
-/* Returns the number of attempts under way. Loop thread. */
+/* Returns the number of attempts under way; one whose `done` is being called no longer counts. Loop thread. */
 size_t dsc_http_active(const dsc_http *http);
 
 #endif
