@@ -12,10 +12,8 @@
 
 #define APP_CLIENT "discover.app_client"
 
-dsc_lua_ac *dsc_lua_app_client_push(lua_State *L, int u, int data, int request, int logger)
-{
-  const int slots[][2] = {
-      {DSC_AC_U, u}, {DSC_AC_DATA, data}, {DSC_AC_REQUEST, request}, {DSC_AC_LOGGER, logger}};
+dsc_lua_ac *dsc_lua_app_client_push(lua_State *L, int u, int data, int request, int logger) {
+  const int slots[][2] = {{DSC_AC_U, u}, {DSC_AC_DATA, data}, {DSC_AC_REQUEST, request}, {DSC_AC_LOGGER, logger}};
   dsc_lua_ac *box = lua_newuserdata(L, sizeof *box);
   *box = (dsc_lua_ac){NULL, NULL, false, false, false, false};
   lua_createtable(L, DSC_AC_LOGGER, 0);
@@ -29,16 +27,14 @@ dsc_lua_ac *dsc_lua_app_client_push(lua_State *L, int u, int data, int request, 
   return box;
 }
 
-void dsc_lua_app_client_begin(lua_State *L, int u, dsc_lua_ac *box)
-{
+void dsc_lua_app_client_begin(lua_State *L, int u, dsc_lua_ac *box) {
   lua_rawgeti(L, u, DSC_U_CALLS);
   lua_pushvalue(L, -2);
   dsc_compat_set_ptr(L, -2, box);
   lua_pop(L, 1);
 }
 
-void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box)
-{
+void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box) {
   box->ac = box->own;
   lua_rawgeti(L, u, DSC_U_CALLS);
   lua_pushnil(L);
@@ -46,54 +42,46 @@ void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box)
   lua_pop(L, 1);
 }
 
-dsc_lua_ac *dsc_lua_app_client_check(lua_State *L)
-{
+dsc_lua_ac *dsc_lua_app_client_check(lua_State *L) {
   dsc_lua_ac *box = luaL_checkudata(L, 1, APP_CLIENT);
   if (!box->ac) luaL_argerror(L, 1, "the app client was used after its callback");
   return box;
 }
 
 /* Pushes the user value's slot. */
-static int push_slot(lua_State *L, int slot)
-{
+static int push_slot(lua_State *L, int slot) {
   dsc_compat_get_user(L, 1);
   lua_rawgeti(L, -1, slot);
   return 1;
 }
 
-static int get_app(lua_State *L)
-{
+static int get_app(lua_State *L) {
   dsc_compat_push_str(L, dsc_lua_app_client_check(L)->ac->app.s);
   return 1;
 }
 
-static int get_method(lua_State *L)
-{
+static int get_method(lua_State *L) {
   dsc_compat_push_str(L, dsc_lua_app_client_check(L)->ac->method.s);
   return 1;
 }
 
-static int get_path(lua_State *L)
-{
+static int get_path(lua_State *L) {
   dsc_compat_push_str(L, dsc_lua_app_client_check(L)->ac->path.s);
   return 1;
 }
 
-static int get_attempts(lua_State *L)
-{
+static int get_attempts(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)dsc_lua_app_client_check(L)->ac->attempts);
   return 1;
 }
 
-static int get_data(lua_State *L)
-{
+static int get_data(lua_State *L) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
   if (box->in_route) box->data_seen = true;
   return push_slot(L, DSC_AC_DATA);
 }
 
-static int get_logger(lua_State *L)
-{
+static int get_logger(lua_State *L) {
   push_slot(L, DSC_AC_LOGGER);
   if (!lua_isnil(L, -1)) return 1;
   push_slot(L, DSC_AC_U);
@@ -103,8 +91,7 @@ static int get_logger(lua_State *L)
 }
 
 /* The user's headers with their names as written; those that repeat as a list. */
-static void push_headers(lua_State *L, const dsc_headers *headers)
-{
+static void push_headers(lua_State *L, const dsc_headers *headers) {
   lua_newtable(L);
   for (size_t i = 0; i < headers->count; i++) {
     dsc_compat_push_str(L, headers->items[i].name);
@@ -127,8 +114,7 @@ static void push_headers(lua_State *L, const dsc_headers *headers)
   }
 }
 
-static int get_headers(lua_State *L)
-{
+static int get_headers(lua_State *L) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
   push_slot(L, DSC_AC_HEADERS);
   if (!lua_isnil(L, -1)) return 1;
@@ -140,15 +126,13 @@ static int get_headers(lua_State *L)
   return 1;
 }
 
-static void set_slot(lua_State *L, int slot)
-{
+static void set_slot(lua_State *L, int slot) {
   dsc_compat_get_user(L, 1);
   lua_pushvalue(L, 3);
   lua_rawseti(L, -2, slot);
 }
 
-static void set_headers(lua_State *L, dsc_lua_ac *box)
-{
+static void set_headers(lua_State *L, dsc_lua_ac *box) {
   if (lua_isnil(L, 3)) {
     lua_newtable(L);
     lua_replace(L, 3);
@@ -162,8 +146,7 @@ static void set_headers(lua_State *L, dsc_lua_ac *box)
   if (dsc_app_client_set_headers(box->ac, headers, &why)) luaL_error(L, "invalid: %s", why.text);
 }
 
-static void set_data(lua_State *L, dsc_lua_ac *box)
-{
+static void set_data(lua_State *L, dsc_lua_ac *box) {
   int type = lua_type(L, 3);
   if (type != LUA_TNIL && type != LUA_TSTRING && type != LUA_TTABLE)
     luaL_error(L, "data: string or table expected, got %s", luaL_typename(L, 3));
@@ -173,8 +156,7 @@ static void set_data(lua_State *L, dsc_lua_ac *box)
 
 typedef dsc_err (*text_setter)(dsc_app_client *ac, dsc_str text, dsc_why *why);
 
-static bool set_text(lua_State *L, dsc_lua_ac *box, const char *name)
-{
+static bool set_text(lua_State *L, dsc_lua_ac *box, const char *name) {
   static const struct {
     const char *name;
     text_setter set;
@@ -191,20 +173,20 @@ static bool set_text(lua_State *L, dsc_lua_ac *box, const char *name)
   return false;
 }
 
-static int app_client_newindex(lua_State *L)
-{
+static int app_client_newindex(lua_State *L) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (!box->in_route && !box->own) return luaL_error(L, "app client: '%s' can only be set in a route", name);
-  if (strcmp(name, "headers") == 0) set_headers(L, box);
-  else if (strcmp(name, "data") == 0) set_data(L, box);
+  if (strcmp(name, "headers") == 0)
+    set_headers(L, box);
+  else if (strcmp(name, "data") == 0)
+    set_data(L, box);
   else if (!set_text(L, box, name))
     return luaL_error(L, "app client: '%s' cannot be set (what can: app, method, path, data, headers)", name);
   return 0;
 }
 
-static void apply_headers(lua_State *L, dsc_lua_ac *box, int v)
-{
+static void apply_headers(lua_State *L, dsc_lua_ac *box, int v) {
   dsc_why why = {""};
   lua_rawgeti(L, v, DSC_AC_HEADERS);
   if (!lua_istable(L, -1)) return;
@@ -215,8 +197,7 @@ static void apply_headers(lua_State *L, dsc_lua_ac *box, int v)
 }
 
 /* A body made of a table says so, unless the user did. */
-static void apply_content_type(lua_State *L, dsc_lua_ac *box)
-{
+static void apply_content_type(lua_State *L, dsc_lua_ac *box) {
   const dsc_str name = DSC_STR_LITERAL("Content-Type");
   if (dsc_headers_find(&box->ac->headers, name)) return;
   dsc_headers *headers = dsc_lua_headers_push_box(L);
@@ -226,8 +207,7 @@ static void apply_content_type(lua_State *L, dsc_lua_ac *box)
   if (err) luaL_error(L, "not enough memory");
 }
 
-dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *why)
-{
+dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *why) {
   dsc_str body = {"", 0};
   apply_headers(L, box, v);
   if (!box->data_seen && !box->data_pending) return DSC_OK;
@@ -245,8 +225,7 @@ dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *
   return DSC_OK;
 }
 
-static int app_client_gc(lua_State *L)
-{
+static int app_client_gc(lua_State *L) {
   dsc_lua_ac *box = luaL_checkudata(L, 1, APP_CLIENT);
   dsc_app_client *own = box->own;
   box->own = box->ac = NULL;
@@ -254,10 +233,10 @@ static int app_client_gc(lua_State *L)
   return 0;
 }
 
-static int app_client_tostring(lua_State *L)
-{
+static int app_client_tostring(lua_State *L) {
   dsc_lua_ac *box = luaL_checkudata(L, 1, APP_CLIENT);
-  if (!box->ac) lua_pushliteral(L, "app client(its call is over)");
+  if (!box->ac)
+    lua_pushliteral(L, "app client(its call is over)");
   else {
     dsc_compat_push_str(L, box->ac->method.s);
     dsc_compat_push_str(L, box->ac->app.s);
@@ -267,14 +246,11 @@ static int app_client_tostring(lua_State *L)
   return 1;
 }
 
-void dsc_lua_app_client_open(lua_State *L)
-{
-  static const luaL_Reg meta[] = {{"__gc", app_client_gc},
-                                  {"__tostring", app_client_tostring},
-                                  {"__newindex", app_client_newindex},
-                                  {NULL, NULL}};
-  static const dsc_lua_field fields[] = {{"app", get_app},         {"method", get_method}, {"path", get_path},
-                                         {"data", get_data},       {"headers", get_headers},
-                                         {"attempts", get_attempts}, {"logger", get_logger}, {NULL, NULL}};
+void dsc_lua_app_client_open(lua_State *L) {
+  static const luaL_Reg meta[] = {
+      {"__gc", app_client_gc}, {"__tostring", app_client_tostring}, {"__newindex", app_client_newindex}, {NULL, NULL}};
+  static const dsc_lua_field fields[] = {
+      {"app", get_app},         {"method", get_method},     {"path", get_path},     {"data", get_data},
+      {"headers", get_headers}, {"attempts", get_attempts}, {"logger", get_logger}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){APP_CLIENT, meta, dsc_lua_app_client_methods, fields});
 }

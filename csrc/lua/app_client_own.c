@@ -6,30 +6,29 @@
 #include "lua/app_client.h"
 #include "lua/node.h"
 
-static dsc_lua_ac *check_own(lua_State *L, const char *method)
-{
+static dsc_lua_ac *check_own(lua_State *L, const char *method) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
   if (!box->own) luaL_error(L, "app client: '%s' is for those that d:app_client() made", method);
   return box;
 }
 
 /* Pushes U and the discoverer; returns the index of U. */
-static int push_self(lua_State *L)
-{
+static int push_self(lua_State *L) {
   dsc_compat_get_user(L, 1);
   lua_rawgeti(L, -1, DSC_AC_U);
   lua_rawgeti(L, -1, DSC_U_SELF);
   return lua_gettop(L) - 1;
 }
 
-static int next_node(lua_State *L, dsc_lua_ac *box, dsc_str addr, int request)
-{
+static int next_node(lua_State *L, dsc_lua_ac *box, dsc_str addr, int request) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_node *node = NULL;
   dsc_compat_get_user(L, 1);
-  if (lua_istable(L, request)) lua_pushvalue(L, request);
-  else lua_pushnil(L);
+  if (lua_istable(L, request))
+    lua_pushvalue(L, request);
+  else
+    lua_pushnil(L);
   lua_rawseti(L, -2, DSC_AC_REQUEST);
   int u = push_self(L);
   dsc_lua_node_prepare(L, u);
@@ -47,13 +46,11 @@ static int next_node(lua_State *L, dsc_lua_ac *box, dsc_str addr, int request)
   return 1;
 }
 
-static void check_request(lua_State *L, int arg)
-{
+static void check_request(lua_State *L, int arg) {
   if (!lua_isnoneornil(L, arg) && !lua_istable(L, arg)) dsc_compat_type_error(L, arg, "request table");
 }
 
-static void set_key(lua_State *L, dsc_app_client *ac, int request)
-{
+static void set_key(lua_State *L, dsc_app_client *ac, int request) {
   if (!lua_istable(L, request)) return;
   lua_getfield(L, request, "key");
   if (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER) {
@@ -65,24 +62,21 @@ static void set_key(lua_State *L, dsc_app_client *ac, int request)
   lua_pop(L, 1);
 }
 
-static int app_client_next(lua_State *L)
-{
+static int app_client_next(lua_State *L) {
   dsc_lua_ac *box = check_own(L, "next");
   check_request(L, 2);
   set_key(L, box->own, 2);
   return next_node(L, box, DSC_STR_LITERAL(""), 2);
 }
 
-static int app_client_next_with_node(lua_State *L)
-{
+static int app_client_next_with_node(lua_State *L) {
   dsc_lua_ac *box = check_own(L, "next_with_node");
   dsc_str addr = dsc_compat_check_str(L, 2);
   check_request(L, 3);
   return next_node(L, box, addr, 3);
 }
 
-static int app_client_check_app(lua_State *L)
-{
+static int app_client_check_app(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
@@ -95,8 +89,7 @@ static int app_client_check_app(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int app_client_log(lua_State *L)
-{
+static int app_client_log(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
@@ -116,8 +109,7 @@ static int app_client_log(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-int dsc_lua_app_client_new(lua_State *L)
-{
+int dsc_lua_app_client_new(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_discoverer *d = dsc_lua_discoverer_check(L, 1);

@@ -12,14 +12,12 @@
 
 #define CALLER "discover.caller"
 
-dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index)
-{
+dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index) {
   return dsc_compat_test(L, index, CALLER);
 }
 
 /* Asks an object for one header; `headers` is its index. A value that is no string is as good as none. */
-static void ask(lua_State *L, int headers, const char *name, dsc_headers *out)
-{
+static void ask(lua_State *L, int headers, const char *name, dsc_headers *out) {
   lua_getfield(L, headers, "get");
   lua_pushvalue(L, headers);
   lua_pushstring(L, name);
@@ -34,8 +32,7 @@ static void ask(lua_State *L, int headers, const char *name, dsc_headers *out)
 }
 
 /* Asks for all that may be relayed: U's list of names. */
-static void ask_all(lua_State *L, int headers, int u, dsc_headers *out)
-{
+static void ask_all(lua_State *L, int headers, int u, dsc_headers *out) {
   lua_rawgeti(L, u, DSC_U_RELAY);
   int list = lua_gettop(L);
   int n = (int)lua_rawlen(L, list);
@@ -48,8 +45,7 @@ static void ask_all(lua_State *L, int headers, int u, dsc_headers *out)
 }
 
 /* True when the value at `index` has a method `get`; a header of that name is a string and no method. */
-static bool is_object(lua_State *L, int index)
-{
+static bool is_object(lua_State *L, int index) {
   if (!lua_istable(L, index) && lua_type(L, index) != LUA_TUSERDATA) return false;
   if (!lua_istable(L, index) && !luaL_getmetafield(L, index, "__index")) return false;
   if (!lua_istable(L, index)) lua_pop(L, 1);
@@ -59,21 +55,22 @@ static bool is_object(lua_State *L, int index)
   return is_method;
 }
 
-static void read_headers(lua_State *L, int request, int u, dsc_headers *out)
-{
+static void read_headers(lua_State *L, int request, int u, dsc_headers *out) {
   lua_getfield(L, request, "headers");
   int headers = lua_gettop(L);
-  if (is_object(L, headers)) ask_all(L, headers, u, out);
-  else if (lua_istable(L, headers)) dsc_lua_headers_read(L, headers, 2, "request.headers", out);
+  if (is_object(L, headers))
+    ask_all(L, headers, u, out);
+  else if (lua_istable(L, headers))
+    dsc_lua_headers_read(L, headers, 2, "request.headers", out);
   else if (!lua_isnil(L, headers)) {
-    luaL_argerror(L, 2, lua_pushfstring(L, "request.headers: table or object with :get(name) expected, got %s",
-                                        luaL_typename(L, headers)));
+    luaL_argerror(L, 2,
+                  lua_pushfstring(L, "request.headers: table or object with :get(name) expected, got %s",
+                                  luaL_typename(L, headers)));
   }
 }
 
 /* Leaves the string on the stack, which keeps it. */
-static dsc_str read_text(lua_State *L, int request, const char *name)
-{
+static dsc_str read_text(lua_State *L, int request, const char *name) {
   lua_getfield(L, request, name);
   if (lua_isnil(L, -1)) return DSC_STR_LITERAL("");
   if (lua_type(L, -1) != LUA_TSTRING)
@@ -83,8 +80,7 @@ static dsc_str read_text(lua_State *L, int request, const char *name)
   return text;
 }
 
-static dsc_lua_caller *push(lua_State *L, int u)
-{
+static dsc_lua_caller *push(lua_State *L, int u) {
   const int slots[][2] = {{DSC_CALLER_U, u}, {DSC_CALLER_REQUEST, 2}, {DSC_CALLER_LOGGER, 3}};
   dsc_lua_caller *caller = lua_newuserdata(L, sizeof *caller);
   caller->no_body = false;
@@ -100,8 +96,7 @@ static dsc_lua_caller *push(lua_State *L, int u)
 }
 
 /* Arguments: discoverer, request or nil, logger or nil. */
-static int make(lua_State *L)
-{
+static int make(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_relay_peer peer = {{"", 0}, {"", 0}, {"", 0}};
@@ -127,32 +122,27 @@ static int make(lua_State *L)
   return err ? dsc_compat_fail(L, err, &why) : 1;
 }
 
-int dsc_lua_caller_from(lua_State *L)
-{
+int dsc_lua_caller_from(lua_State *L) {
   dsc_lua_discoverer_check(L, 1);
   if (!lua_istable(L, 2)) return dsc_compat_type_error(L, 2, "request table");
   lua_settop(L, 2);
   return make(L);
 }
 
-int dsc_lua_caller_new(lua_State *L)
-{
+int dsc_lua_caller_new(lua_State *L) {
   return make(L);
 }
 
-static dsc_lua_caller *check(lua_State *L)
-{
+static dsc_lua_caller *check(lua_State *L) {
   return luaL_checkudata(L, 1, CALLER);
 }
 
-static int get_no_body(lua_State *L)
-{
+static int get_no_body(lua_State *L) {
   lua_pushboolean(L, check(L)->no_body);
   return 1;
 }
 
-static int caller_newindex(lua_State *L)
-{
+static int caller_newindex(lua_State *L) {
   dsc_lua_caller *caller = check(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (strcmp(name, "no_body") != 0) return luaL_error(L, "caller: '%s' cannot be set (what can: no_body)", name);
@@ -161,24 +151,19 @@ static int caller_newindex(lua_State *L)
   return 0;
 }
 
-static int caller_gc(lua_State *L)
-{
+static int caller_gc(lua_State *L) {
   dsc_headers_clear(&check(L)->relayed);
   return 0;
 }
 
-static int caller_tostring(lua_State *L)
-{
+static int caller_tostring(lua_State *L) {
   lua_pushfstring(L, "caller(%d headers relayed)", (int)check(L)->relayed.count);
   return 1;
 }
 
-void dsc_lua_caller_open(lua_State *L)
-{
-  static const luaL_Reg meta[] = {{"__gc", caller_gc},
-                                  {"__tostring", caller_tostring},
-                                  {"__newindex", caller_newindex},
-                                  {NULL, NULL}};
+void dsc_lua_caller_open(lua_State *L) {
+  static const luaL_Reg meta[] = {
+      {"__gc", caller_gc}, {"__tostring", caller_tostring}, {"__newindex", caller_newindex}, {NULL, NULL}};
   static const dsc_lua_field fields[] = {{"no_body", get_no_body}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){CALLER, meta, dsc_lua_calls_caller_methods, fields});
 }

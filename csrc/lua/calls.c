@@ -17,9 +17,9 @@
 /* Who calls: a discoverer or a caller of one. */
 typedef struct target {
   dsc_lua_discoverer *d;
-  int self; /* stack index of the discoverer */
-  int u;    /* of its user value */
-  int request, logger; /* of the caller's, 0: none */
+  int self;                     /* stack index of the discoverer */
+  int u;                        /* of its user value */
+  int request, logger;          /* of the caller's, 0: none */
   const dsc_lua_caller *caller; /* NULL: the discoverer itself */
 } target;
 
@@ -32,8 +32,7 @@ typedef struct call {
 } call;
 
 /* Pushes what the target consists of, after the arguments. */
-static void find_target(lua_State *L, target *t)
-{
+static void find_target(lua_State *L, target *t) {
   *t = (target){0};
   t->caller = dsc_lua_caller_test(L, 1);
   if (!t->caller) {
@@ -57,8 +56,7 @@ static void find_target(lua_State *L, target *t)
 }
 
 /* Reads the headers; pushes their box. A table as data makes its body here, unless a route may want it as it is. */
-static void prepare(lua_State *L, const target *t, call *c)
-{
+static void prepare(lua_State *L, const target *t, call *c) {
   dsc_headers *headers = NULL;
   if (c->headers || c->data) headers = dsc_lua_headers_push_box(L);
   if (c->headers) dsc_lua_headers_read(L, c->headers, c->headers, "headers", headers);
@@ -80,8 +78,7 @@ static void prepare(lua_State *L, const target *t, call *c)
 }
 
 /* The core part: nothing raises in here. `ac` may be NULL. */
-static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_result *result)
-{
+static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_result *result) {
   dsc_lua_frame frame;
   if (!c->err) c->err = dsc_lua_discoverer_enter(L, t->self, &frame, &c->why);
   if (c->err) {
@@ -92,8 +89,7 @@ static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_resul
   dsc_lua_discoverer_leave(&frame);
 }
 
-static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_result *result)
-{
+static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_result *result) {
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, c->data, t->request, t->logger);
   ac->data_pending = c->data && !c->request.has_body && !c->request.no_body;
   c->request.ud = ac;
@@ -108,8 +104,7 @@ static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_resu
 }
 
 /* Makes the call; the result is on top. */
-static int perform(lua_State *L, target *t, call *c)
-{
+static int perform(lua_State *L, target *t, call *c) {
   luaL_checkstack(L, 12, "call");
   if (t->caller) {
     c->request.relayed = &t->caller->relayed;
@@ -118,30 +113,29 @@ static int perform(lua_State *L, target *t, call *c)
   dsc_lua_result *result = dsc_lua_result_push(L);
   int at = lua_gettop(L);
   prepare(L, t, c);
-  if (t->d->has_route || t->d->has_next || t->d->has_response) call_with_hooks(L, t, c, result);
-  else enter_and_call(L, t, c, result);
+  if (t->d->has_route || t->d->has_next || t->d->has_response)
+    call_with_hooks(L, t, c, result);
+  else
+    enter_and_call(L, t, c, result);
   if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
   lua_settop(L, at);
   dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result));
   return 1;
 }
 
-static int check_table(lua_State *L, int arg, const char *expected)
-{
+static int check_table(lua_State *L, int arg, const char *expected) {
   if (lua_isnoneornil(L, arg)) return 0;
   if (!lua_istable(L, arg)) dsc_compat_type_error(L, arg, expected);
   return arg;
 }
 
-static int check_data(lua_State *L, int arg)
-{
+static int check_data(lua_State *L, int arg) {
   if (lua_type(L, arg) == LUA_TSTRING) return arg;
   return check_table(L, arg, "string or table");
 }
 
 /* self, app, path [, headers] */
-static int call_without_data(lua_State *L, const char *method)
-{
+static int call_without_data(lua_State *L, const char *method) {
   target t;
   call c = {.request = {.method = dsc_str_of(method)}};
   lua_settop(L, 4);
@@ -153,8 +147,7 @@ static int call_without_data(lua_State *L, const char *method)
 }
 
 /* self, app, path [, data [, headers]] */
-static int call_with_data(lua_State *L, const char *method)
-{
+static int call_with_data(lua_State *L, const char *method) {
   target t;
   call c = {.request = {.method = dsc_str_of(method)}};
   lua_settop(L, 5);
@@ -166,33 +159,27 @@ static int call_with_data(lua_State *L, const char *method)
   return perform(L, &t, &c);
 }
 
-static int call_get(lua_State *L)
-{
+static int call_get(lua_State *L) {
   return call_without_data(L, "GET");
 }
 
-static int call_head(lua_State *L)
-{
+static int call_head(lua_State *L) {
   return call_without_data(L, "HEAD");
 }
 
-static int call_post(lua_State *L)
-{
+static int call_post(lua_State *L) {
   return call_with_data(L, "POST");
 }
 
-static int call_put(lua_State *L)
-{
+static int call_put(lua_State *L) {
   return call_with_data(L, "PUT");
 }
 
-static int call_patch(lua_State *L)
-{
+static int call_patch(lua_State *L) {
   return call_with_data(L, "PATCH");
 }
 
-static int call_delete(lua_State *L)
-{
+static int call_delete(lua_State *L) {
   return call_with_data(L, "DELETE");
 }
 
@@ -202,26 +189,24 @@ typedef struct request_table {
 } request_table;
 
 #define AT(field) offsetof(request_table, field)
-static const dsc_lua_option request_options[] = {
-    {"method", DSC_OPTION_STR, AT(request.method), 0, 0},
-    {"app", DSC_OPTION_STR, AT(request.app), 0, 0},
-    {"path", DSC_OPTION_STR, AT(request.path), 0, 0},
-    {"query", DSC_OPTION_OTHER, 0, 0, 0},
-    {"data", DSC_OPTION_OTHER, 0, 0, 0},
-    {"headers", DSC_OPTION_OTHER, 0, 0, 0},
-    {"timeout", DSC_OPTION_TIME, AT(request.timeout_ms), 0.001, 0},
-    {"deadline", DSC_OPTION_TIME, AT(request.deadline_ms), 0.001, 0},
-    {"node", DSC_OPTION_STR, AT(request.node), 0, 0},
-    {"key", DSC_OPTION_OTHER, 0, 0, 0},
-    {"retry", DSC_OPTION_STR, AT(retry), 0, 0},
-    {"max_attempts", DSC_OPTION_COUNT, AT(request.max_attempts), 1, 1e6},
-    {"max_body", DSC_OPTION_SIZE, AT(request.max_body), 0, 0x1p53},
-    {"no_body", DSC_OPTION_BOOL, AT(request.no_body), 0, 0},
-    {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
+static const dsc_lua_option request_options[] = {{"method", DSC_OPTION_STR, AT(request.method), 0, 0},
+                                                 {"app", DSC_OPTION_STR, AT(request.app), 0, 0},
+                                                 {"path", DSC_OPTION_STR, AT(request.path), 0, 0},
+                                                 {"query", DSC_OPTION_OTHER, 0, 0, 0},
+                                                 {"data", DSC_OPTION_OTHER, 0, 0, 0},
+                                                 {"headers", DSC_OPTION_OTHER, 0, 0, 0},
+                                                 {"timeout", DSC_OPTION_TIME, AT(request.timeout_ms), 0.001, 0},
+                                                 {"deadline", DSC_OPTION_TIME, AT(request.deadline_ms), 0.001, 0},
+                                                 {"node", DSC_OPTION_STR, AT(request.node), 0, 0},
+                                                 {"key", DSC_OPTION_OTHER, 0, 0, 0},
+                                                 {"retry", DSC_OPTION_STR, AT(retry), 0, 0},
+                                                 {"max_attempts", DSC_OPTION_COUNT, AT(request.max_attempts), 1, 1e6},
+                                                 {"max_body", DSC_OPTION_SIZE, AT(request.max_body), 0, 0x1p53},
+                                                 {"no_body", DSC_OPTION_BOOL, AT(request.no_body), 0, 0},
+                                                 {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
 /* Pushes request[name] and returns its index, 0 if absent; raises unless its type is among two. */
-static int push_part(lua_State *L, const char *name, int type, int other, const char *expected)
-{
+static int push_part(lua_State *L, const char *name, int type, int other, const char *expected) {
   lua_getfield(L, 2, name);
   if (lua_isnil(L, -1)) return 0;
   if (lua_type(L, -1) != type && lua_type(L, -1) != other) {
@@ -231,8 +216,7 @@ static int push_part(lua_State *L, const char *name, int type, int other, const 
 }
 
 /* Appends the query to the path; the buffer stays on the stack. */
-static void add_query(lua_State *L, dsc_request *request)
-{
+static void add_query(lua_State *L, dsc_request *request) {
   int query = push_part(L, "query", LUA_TTABLE, LUA_TTABLE, "table");
   if (!query) return;
   dsc_buf *pairs = dsc_lua_headers_push_buf(L);
@@ -247,13 +231,11 @@ static void add_query(lua_State *L, dsc_request *request)
   request->path = dsc_buf_str(path);
 }
 
-static void require_part(lua_State *L, dsc_str part, const char *name)
-{
+static void require_part(lua_State *L, dsc_str part, const char *name) {
   if (!part.p) luaL_argerror(L, 2, lua_pushfstring(L, "request: '%s' is missing", name));
 }
 
-static int call_request_table(lua_State *L)
-{
+static int call_request_table(lua_State *L) {
   target t;
   request_table table = {{.method = DSC_STR_LITERAL("GET")}, {NULL, 0}};
   call c = {0};
@@ -276,8 +258,7 @@ static int call_request_table(lua_State *L)
 }
 
 /* self, method, app, path [, data [, headers]] or self, {method=, app=, path=, ...} */
-static int call_request(lua_State *L)
-{
+static int call_request(lua_State *L) {
   target t;
   call c = {0};
   if (lua_istable(L, 2)) return call_request_table(L);
@@ -292,8 +273,7 @@ static int call_request(lua_State *L)
 }
 
 /* self, method, app, node, path [, data [, headers]]; returns the node's address too */
-static int call_request_with_node(lua_State *L)
-{
+static int call_request_with_node(lua_State *L) {
   target t;
   call c = {0};
   lua_settop(L, 7);
@@ -311,7 +291,9 @@ static int call_request_with_node(lua_State *L)
 
 #define VERBS                                                                                                          \
   {"get", call_get}, {"head", call_head}, {"post", call_post}, {"put", call_put}, {"patch", call_patch},               \
-      {"delete", call_delete}, {"request", call_request}
+      {"delete", call_delete}, {                                                                                       \
+    "request", call_request                                                                                            \
+  }
 
 const luaL_Reg dsc_lua_calls_methods[] = {VERBS, {NULL, NULL}};
 const luaL_Reg dsc_lua_calls_caller_methods[] = {VERBS, {"request_with_node", call_request_with_node}, {NULL, NULL}};

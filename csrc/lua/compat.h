@@ -14,7 +14,7 @@
 #include "base/str.h"
 
 #if LUA_VERSION_NUM < 502
-#define lua_rawlen(L, index) lua_objlen(L, index)
+#define lua_rawlen(L, index)   lua_objlen(L, index)
 #define lua_absindex(L, index) ((index) > 0 || (index) <= LUA_REGISTRYINDEX ? (index) : lua_gettop(L) + (index) + 1)
 #endif
 

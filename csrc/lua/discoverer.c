@@ -14,12 +14,11 @@
 #include "lua/options.h"
 
 #define ACCOUNT_STEP 32768 /* bytes after which the collector is told */
-#define STOPPED_KB 64      /* a stopped discoverer is garbage soon, and larger than it looks */
+#define STOPPED_KB   64    /* a stopped discoverer is garbage soon, and larger than it looks */
 
 static const char type_key = 'd'; /* its address is the key of the metatable in the Lua registry */
 
-dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L)
-{
+dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   dsc_lua_discoverer *box = lua_newuserdata(L, sizeof *box);
   *box = (dsc_lua_discoverer){.data_sweep = 16};
   dsc_compat_set_class(L, DSC_LUA_DISCOVERER);
@@ -41,8 +40,7 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L)
 }
 
 /* As luaL_checkudata(), but the metatable is found by a pointer: every method begins here, and a pick is short. */
-dsc_lua_discoverer *dsc_lua_discoverer_check(lua_State *L, int index)
-{
+dsc_lua_discoverer *dsc_lua_discoverer_check(lua_State *L, int index) {
   void *box = lua_touserdata(L, index);
   if (!box || !lua_getmetatable(L, index)) return luaL_checkudata(L, index, DSC_LUA_DISCOVERER);
   dsc_compat_get_ptr(L, LUA_REGISTRYINDEX, &type_key);
@@ -51,21 +49,18 @@ dsc_lua_discoverer *dsc_lua_discoverer_check(lua_State *L, int index)
   return box;
 }
 
-dsc_err dsc_lua_discoverer_enter(lua_State *L, int self, dsc_lua_frame *frame, dsc_why *why)
-{
+dsc_err dsc_lua_discoverer_enter(lua_State *L, int self, dsc_lua_frame *frame, dsc_why *why) {
   dsc_lua_discoverer *box = lua_touserdata(L, self);
   frame->ctx = (dsc_lua_ctx){L, self};
   if (!box->d) return dsc_fail(why, DSC_ESTOPPED, "the discoverer was closed");
   return dsc_discoverer_enter(box->d, &frame->frame, &frame->ctx, why);
 }
 
-void dsc_lua_discoverer_leave(dsc_lua_frame *frame)
-{
+void dsc_lua_discoverer_leave(dsc_lua_frame *frame) {
   dsc_discoverer_leave(&frame->frame);
 }
 
-void dsc_lua_discoverer_account(lua_State *L, dsc_lua_discoverer *box, size_t bytes)
-{
+void dsc_lua_discoverer_account(lua_State *L, dsc_lua_discoverer *box, size_t bytes) {
   box->debt += bytes;
   if (box->debt < ACCOUNT_STEP) return;
   size_t kb = box->debt / 1024;
@@ -73,8 +68,7 @@ void dsc_lua_discoverer_account(lua_State *L, dsc_lua_discoverer *box, size_t by
   lua_gc(L, LUA_GCSTEP, kb < 1048576 ? (int)kb : 1048576);
 }
 
-static int stop(lua_State *L, uint32_t drain_ms)
-{
+static int stop(lua_State *L, uint32_t drain_ms) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   dsc_lua_ctx ctx = {L, 1};
   bool was_stopped = !box->d || dsc_discoverer_stopped(box->d);
@@ -84,8 +78,7 @@ static int stop(lua_State *L, uint32_t drain_ms)
   return 1;
 }
 
-static int discoverer_stop(lua_State *L)
-{
+static int discoverer_stop(lua_State *L) {
   uint32_t drain_ms = 0;
   dsc_why why = {""};
   dsc_lua_discoverer_check(L, 1);
@@ -96,21 +89,18 @@ static int discoverer_stop(lua_State *L)
   return stop(L, drain_ms);
 }
 
-static int discoverer_close(lua_State *L)
-{
+static int discoverer_close(lua_State *L) {
   return stop(L, 0);
 }
 
-static int discoverer_gc(lua_State *L)
-{
+static int discoverer_gc(lua_State *L) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   /* refused inside a frame: lua_close() within a callback; the process ends then */
   if (dsc_discoverer_free(box->d, false)) box->d = NULL;
   return 0;
 }
 
-static int discoverer_ready(lua_State *L)
-{
+static int discoverer_ready(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
@@ -124,8 +114,7 @@ static int discoverer_ready(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int discoverer_wait(lua_State *L)
-{
+static int discoverer_wait(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   uint32_t timeout_ms = 0;
@@ -136,7 +125,8 @@ static int discoverer_wait(lua_State *L)
   if (err) return dsc_compat_fail(L, err, &why);
   err = dsc_lua_discoverer_enter(L, 1, &frame, &why);
   /* what is waited for is there already */
-  if (err == DSC_ESTOPPED) err = DSC_OK;
+  if (err == DSC_ESTOPPED)
+    err = DSC_OK;
   else if (!err) {
     if (!dsc_discoverer_wait(&frame.frame, forever ? -1 : (int64_t)timeout_ms))
       err = dsc_fail(&why, DSC_ETIMEOUT, "not stopped within the time given");
@@ -145,22 +135,19 @@ static int discoverer_wait(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int discoverer_is_server(lua_State *L)
-{
+static int discoverer_is_server(lua_State *L) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   lua_pushboolean(L, box->d && dsc_discoverer_is_server(box->d));
   return 1;
 }
 
-static int discoverer_is_client(lua_State *L)
-{
+static int discoverer_is_client(lua_State *L) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   lua_pushboolean(L, box->d && dsc_discoverer_is_client(box->d));
   return 1;
 }
 
-static int discoverer_registered(lua_State *L)
-{
+static int discoverer_registered(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
@@ -172,8 +159,7 @@ static int discoverer_registered(lua_State *L)
   return 1;
 }
 
-static int discoverer_tostring(lua_State *L)
-{
+static int discoverer_tostring(lua_State *L) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   if (!box->d || dsc_discoverer_stopped(box->d)) {
     lua_pushliteral(L, "discoverer(stopped)");
@@ -187,12 +173,9 @@ static int discoverer_tostring(lua_State *L)
   return 1;
 }
 
-void dsc_lua_discoverer_open(lua_State *L)
-{
-  static const luaL_Reg meta[] = {{"__gc", discoverer_gc},
-                                  {"__close", discoverer_close},
-                                  {"__tostring", discoverer_tostring},
-                                  {NULL, NULL}};
+void dsc_lua_discoverer_open(lua_State *L) {
+  static const luaL_Reg meta[] = {
+      {"__gc", discoverer_gc}, {"__close", discoverer_close}, {"__tostring", discoverer_tostring}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"stop", discoverer_stop},
                                      {"close", discoverer_close},
                                      {"ready", discoverer_ready},

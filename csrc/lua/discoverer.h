@@ -26,7 +26,7 @@ enum {
   DSC_U_RESPONSE,
   DSC_U_LOGGER,
   DSC_U_EVENT,
-  DSC_U_RELAY,    /* the names to ask a header object for: a list */
+  DSC_U_RELAY, /* the names to ask a header object for: a list */
   DSC_U_COUNT
 };
 
@@ -35,7 +35,7 @@ typedef struct dsc_lua_discoverer {
   dsc_discoverer *d; /* NULL: never opened or collected */
   bool has_route, has_next, has_response, has_logger, has_event;
   uint32_t start_timeout_ms;
-  size_t debt; /* bytes of C memory made for Lua objects that the collector was not told of yet */
+  size_t debt;                 /* bytes of C memory made for Lua objects that the collector was not told of yet */
   uint32_t n_data, data_sweep; /* entries of DSC_U_DATA, and when to look for gone ones */
 } dsc_lua_discoverer;
 

@@ -8,11 +8,11 @@
 #include "lua/options.h"
 
 /* What an object of headers is asked for: the relay list and what relaying itself looks at. Pushes a list. */
-static void push_relay(lua_State *L, const dsc_lua_opts *opts)
-{
+static void push_relay(lua_State *L, const dsc_lua_opts *opts) {
   const dsc_header_names *names = &opts->core.header_names, *standard = &dsc_headers_default_names;
-  const char *const extra[] = {"X-Forwarded-For", "X-Request-Id",      "X-Host",          "X-Scheme", names->client_ip,
-                               names->user_agent, standard->client_ip, standard->user_agent};
+  const char *const extra[] = {"X-Forwarded-For",   "X-Request-Id",      "X-Host",
+                               "X-Scheme",          names->client_ip,    names->user_agent,
+                               standard->client_ip, standard->user_agent};
   const char *const *list = opts->core.relay ? opts->core.relay : dsc_headers_relay_default;
   int n = 0;
   lua_newtable(L);
@@ -26,8 +26,7 @@ static void push_relay(lua_State *L, const dsc_lua_opts *opts)
   }
 }
 
-static void set_callbacks(lua_State *L, int self, dsc_lua_opts *opts)
-{
+static void set_callbacks(lua_State *L, int self, dsc_lua_opts *opts) {
   if (opts->balancer && lua_type(L, opts->balancer) == LUA_TSTRING)
     opts->core.balancer = dsc_balancer_find(dsc_compat_check_str(L, opts->balancer), NULL);
   dsc_lua_hooks_set_balancer(L, self, opts->balancer);
@@ -41,8 +40,7 @@ static void set_callbacks(lua_State *L, int self, dsc_lua_opts *opts)
 }
 
 /* In a frame: calls, registration, and the wait for both. A registry that does not answer is no failure. */
-static dsc_err set_up(dsc_lua_frame *frame, const dsc_lua_opts *opts, dsc_str app, dsc_str addr, dsc_why *why)
-{
+static dsc_err set_up(dsc_lua_frame *frame, const dsc_lua_opts *opts, dsc_str app, dsc_str addr, dsc_why *why) {
   dsc_err err = DSC_OK;
   for (size_t i = 0; opts->calls && i < opts->calls->n && !err; i++)
     err = dsc_discoverer_configure(&frame->frame, opts->calls->items[i].app, opts->calls->items[i].config, NULL, why);
@@ -52,8 +50,7 @@ static dsc_err set_up(dsc_lua_frame *frame, const dsc_lua_opts *opts, dsc_str ap
 }
 
 /* `app.p` NULL: client only. */
-static int open_discoverer(lua_State *L, dsc_str registry, dsc_str app, dsc_str addr, int options)
-{
+static int open_discoverer(lua_State *L, dsc_str registry, dsc_str app, dsc_str addr, int options) {
   dsc_lua_opts opts;
   dsc_lua_frame frame;
   dsc_why why = {""};
@@ -80,8 +77,7 @@ static int open_discoverer(lua_State *L, dsc_str registry, dsc_str app, dsc_str 
   return 1;
 }
 
-int dsc_lua_discoverer_start(lua_State *L)
-{
+int dsc_lua_discoverer_start(lua_State *L) {
   lua_settop(L, 4);
   dsc_str registry = dsc_compat_opt_str(L, 1);
   dsc_str app = dsc_compat_check_str(L, 2);
@@ -89,14 +85,12 @@ int dsc_lua_discoverer_start(lua_State *L)
   return open_discoverer(L, registry, app, addr, 4);
 }
 
-int dsc_lua_discoverer_client(lua_State *L)
-{
+int dsc_lua_discoverer_client(lua_State *L) {
   lua_settop(L, 2);
   return open_discoverer(L, dsc_compat_opt_str(L, 1), (dsc_str){NULL, 0}, (dsc_str){NULL, 0}, 2);
 }
 
-int dsc_lua_discoverer_new(lua_State *L)
-{
+int dsc_lua_discoverer_new(lua_State *L) {
   lua_settop(L, 1);
   return open_discoverer(L, DSC_STR_LITERAL(""), (dsc_str){NULL, 0}, (dsc_str){NULL, 0}, 1);
 }

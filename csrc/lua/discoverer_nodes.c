@@ -10,8 +10,7 @@
 #include "lua/options.h"
 
 /* `key` is left on the stack if it had to be made. */
-static dsc_str read_key(lua_State *L, int request)
-{
+static dsc_str read_key(lua_State *L, int request) {
   dsc_str key = {NULL, 0};
   lua_getfield(L, request, "key");
   if (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER) key.p = lua_tolstring(L, -1, &key.n);
@@ -19,8 +18,7 @@ static dsc_str read_key(lua_State *L, int request)
 }
 
 /* With a balancer in Lua: it wants an app client. `u` is the index of the user value. */
-static dsc_err pick_with_hooks(lua_State *L, int u, dsc_str app, dsc_str key, dsc_node **node, dsc_why *why)
-{
+static dsc_err pick_with_hooks(lua_State *L, int u, dsc_str app, dsc_str key, dsc_node **node, dsc_why *why) {
   dsc_lua_frame frame;
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, u, 0, lua_istable(L, 3) ? 3 : 0, 0);
   dsc_lua_app_client_begin(L, u, ac);
@@ -33,8 +31,7 @@ static dsc_err pick_with_hooks(lua_State *L, int u, dsc_str app, dsc_str key, ds
   return err;
 }
 
-static int discoverer_pick(lua_State *L)
-{
+static int discoverer_pick(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why;
   dsc_node *node = NULL;
@@ -42,8 +39,10 @@ static int discoverer_pick(lua_State *L)
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   dsc_str app = dsc_compat_check_str(L, 2);
   dsc_str key = {NULL, 0};
-  if (lua_istable(L, 3)) key = read_key(L, 3);
-  else if (!lua_isnoneornil(L, 3)) return dsc_compat_type_error(L, 3, "request table");
+  if (lua_istable(L, 3))
+    key = read_key(L, 3);
+  else if (!lua_isnoneornil(L, 3))
+    return dsc_compat_type_error(L, 3, "request table");
   /* not all of it: half a kilobyte is much beside a pick */
   why.text[0] = '\0';
   dsc_compat_get_user(L, 1);
@@ -64,8 +63,7 @@ static int discoverer_pick(lua_State *L)
 }
 
 /* Metadata of argument `arg`: NULL if none was given; the buffer stays on the stack. */
-static const char *read_metadata(lua_State *L, int arg)
-{
+static const char *read_metadata(lua_State *L, int arg) {
   if (lua_isnoneornil(L, arg)) return NULL;
   if (!lua_istable(L, arg)) dsc_compat_type_error(L, arg, "table of strings");
   dsc_buf *buf = dsc_lua_headers_push_buf(L);
@@ -73,8 +71,7 @@ static const char *read_metadata(lua_State *L, int arg)
   return buf->data ? buf->data : "";
 }
 
-static int discoverer_set_node(lua_State *L)
-{
+static int discoverer_set_node(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   uint32_t weight = 0;
@@ -90,13 +87,11 @@ static int discoverer_set_node(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static void release_array(void *array)
-{
+static void release_array(void *array) {
   dsc_node_array_unref(array);
 }
 
-static int discoverer_get_app_nodes(lua_State *L)
-{
+static int discoverer_get_app_nodes(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
@@ -123,13 +118,11 @@ static int discoverer_get_app_nodes(lua_State *L)
   return 1;
 }
 
-static void release_config(void *config)
-{
+static void release_config(void *config) {
   dsc_call_config_unref(config);
 }
 
-static int discoverer_add_external_app(lua_State *L)
-{
+static int discoverer_add_external_app(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_call_config *config = NULL;

@@ -9,16 +9,14 @@
 #include "lua/options.h"
 
 /* Nothing is set on one that was stopped or made before a fork. */
-static dsc_err look(lua_State *L, dsc_why *why)
-{
+static dsc_err look(lua_State *L, dsc_why *why) {
   dsc_lua_frame frame;
   dsc_err err = dsc_lua_discoverer_enter(L, 1, &frame, why);
   if (!err) dsc_lua_discoverer_leave(&frame);
   return err;
 }
 
-static int set(lua_State *L, int slot)
-{
+static int set(lua_State *L, int slot) {
   dsc_why why = {""};
   dsc_err err = look(L, &why);
   if (!err) {
@@ -28,32 +26,28 @@ static int set(lua_State *L, int slot)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int discoverer_set_route(lua_State *L)
-{
+static int discoverer_set_route(lua_State *L) {
   dsc_lua_discoverer_check(L, 1);
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) dsc_lua_hooks_check_function(L, 2, 2, "route");
   return set(L, DSC_U_ROUTE);
 }
 
-static int discoverer_on_event(lua_State *L)
-{
+static int discoverer_on_event(lua_State *L) {
   dsc_lua_discoverer_check(L, 1);
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) dsc_lua_hooks_check_function(L, 2, 2, "on_event");
   return set(L, DSC_U_EVENT);
 }
 
-static int discoverer_set_logger(lua_State *L)
-{
+static int discoverer_set_logger(lua_State *L) {
   dsc_lua_discoverer_check(L, 1);
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) dsc_lua_hooks_check_logger(L, 2, 2);
   return set(L, DSC_U_LOGGER);
 }
 
-static int discoverer_set_load_balancer(lua_State *L)
-{
+static int discoverer_set_load_balancer(lua_State *L) {
   dsc_why why = {""};
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   lua_settop(L, 2);
@@ -66,8 +60,7 @@ static int discoverer_set_load_balancer(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int discoverer_set_weight(lua_State *L)
-{
+static int discoverer_set_weight(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   uint32_t weight = 0;
@@ -80,8 +73,7 @@ static int discoverer_set_weight(lua_State *L)
   return dsc_compat_answer(L, err, &why);
 }
 
-static int discoverer_set_metadata(lua_State *L)
-{
+static int discoverer_set_metadata(lua_State *L) {
   dsc_lua_frame frame;
   dsc_why why = {""};
   dsc_lua_discoverer_check(L, 1);

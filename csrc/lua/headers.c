@@ -11,57 +11,51 @@
 #include "base/url.h"
 
 #define HEADERS "discover.headers"
-#define BUF "discover.buf"
+#define BUF     "discover.buf"
 
-dsc_headers *dsc_lua_headers_push_box(lua_State *L)
-{
+dsc_headers *dsc_lua_headers_push_box(lua_State *L) {
   dsc_headers *headers = lua_newuserdata(L, sizeof *headers);
   dsc_headers_init(headers);
   dsc_compat_set_class(L, HEADERS);
   return headers;
 }
 
-dsc_buf *dsc_lua_headers_push_buf(lua_State *L)
-{
+dsc_buf *dsc_lua_headers_push_buf(lua_State *L) {
   dsc_buf *buf = lua_newuserdata(L, sizeof *buf);
   dsc_buf_init(buf, 0);
   dsc_compat_set_class(L, BUF);
   return buf;
 }
 
-static int headers_gc(lua_State *L)
-{
+static int headers_gc(lua_State *L) {
   dsc_headers_clear(luaL_checkudata(L, 1, HEADERS));
   return 0;
 }
 
-static int buf_gc(lua_State *L)
-{
+static int buf_gc(lua_State *L) {
   dsc_buf_clear(luaL_checkudata(L, 1, BUF));
   return 0;
 }
 
 /* Value on top: a string or number; leaves its text there. */
-static bool to_text(lua_State *L, dsc_str *text)
-{
+static bool to_text(lua_State *L, dsc_str *text) {
   int type = lua_type(L, -1);
   if (type != LUA_TSTRING && type != LUA_TNUMBER) return false;
   text->p = lua_tolstring(L, -1, &text->n);
   return true;
 }
 
-static void add_header(lua_State *L, int arg, const char *what, dsc_str name, dsc_headers *out)
-{
+static void add_header(lua_State *L, int arg, const char *what, dsc_str name, dsc_headers *out) {
   dsc_str value;
   if (!to_text(L, &value)) {
-    luaL_argerror(L, arg, lua_pushfstring(L, "%s: header '%s': string or list of strings expected, got %s", what, name.p,
-                                          luaL_typename(L, -1)));
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: header '%s': string or list of strings expected, got %s", what, name.p,
+                                  luaL_typename(L, -1)));
   }
   if (dsc_headers_add(out, name, value)) luaL_error(L, "not enough memory");
 }
 
-void dsc_lua_headers_read(lua_State *L, int index, int arg, const char *what, dsc_headers *out)
-{
+void dsc_lua_headers_read(lua_State *L, int index, int arg, const char *what, dsc_headers *out) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 6, what);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
@@ -83,8 +77,7 @@ void dsc_lua_headers_read(lua_State *L, int index, int arg, const char *what, ds
   }
 }
 
-static void push_lower(lua_State *L, dsc_str s)
-{
+static void push_lower(lua_State *L, dsc_str s) {
   char small[128];
   if (s.n > sizeof small) {
     char *large = lua_newuserdata(L, s.n);
@@ -97,8 +90,7 @@ static void push_lower(lua_State *L, dsc_str s)
   lua_pushlstring(L, small, s.n);
 }
 
-void dsc_lua_headers_push_table(lua_State *L, const dsc_headers *headers)
-{
+void dsc_lua_headers_push_table(lua_State *L, const dsc_headers *headers) {
   luaL_checkstack(L, 6, "headers");
   lua_createtable(L, 0, (int)headers->count);
   for (size_t i = 0; i < headers->count; i++) {
@@ -117,16 +109,14 @@ void dsc_lua_headers_push_table(lua_State *L, const dsc_headers *headers)
   }
 }
 
-static int compare(const void *a, const void *b)
-{
+static int compare(const void *a, const void *b) {
   const dsc_str *x = a, *y = b;
   int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
   return order ? order : (x->n > y->n) - (x->n < y->n);
 }
 
 /* Pushes a userdata with the keys of the table at `index`, sorted. They stay borrowed: the table holds them. */
-static dsc_str *push_keys(lua_State *L, int index, int arg, const char *what, size_t *n)
-{
+static dsc_str *push_keys(lua_State *L, int index, int arg, const char *what, size_t *n) {
   *n = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
     if (lua_type(L, -2) != LUA_TSTRING) {
@@ -144,13 +134,13 @@ static dsc_str *push_keys(lua_State *L, int index, int arg, const char *what, si
   return keys;
 }
 
-static void encode_pair(lua_State *L, int arg, const char *what, bool lists, dsc_str key, dsc_buf *out)
-{
+static void encode_pair(lua_State *L, int arg, const char *what, bool lists, dsc_str key, dsc_buf *out) {
   dsc_str value;
-  if (lists && lua_isboolean(L, -1)) value = dsc_str_of(lua_toboolean(L, -1) ? "true" : "false");
+  if (lists && lua_isboolean(L, -1))
+    value = dsc_str_of(lua_toboolean(L, -1) ? "true" : "false");
   else if (!to_text(L, &value)) {
-    luaL_argerror(L, arg, lua_pushfstring(L, "%s: '%s': string or number expected, got %s", what, key.p,
-                                          luaL_typename(L, -1)));
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: '%s': string or number expected, got %s", what, key.p, luaL_typename(L, -1)));
   }
   if (out->len) dsc_buf_add(out, "&", 1);
   dsc_url_encode(out, key);
@@ -159,8 +149,7 @@ static void encode_pair(lua_State *L, int arg, const char *what, bool lists, dsc
   if (out->err) luaL_error(L, "not enough memory");
 }
 
-void dsc_lua_headers_encode(lua_State *L, int index, int arg, const char *what, bool lists, dsc_buf *out)
-{
+void dsc_lua_headers_encode(lua_State *L, int index, int arg, const char *what, bool lists, dsc_buf *out) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, what);
   size_t n;
@@ -180,8 +169,7 @@ void dsc_lua_headers_encode(lua_State *L, int index, int arg, const char *what, 
   lua_pop(L, 1);
 }
 
-void dsc_lua_headers_push_pairs(lua_State *L, dsc_str text)
-{
+void dsc_lua_headers_push_pairs(lua_State *L, dsc_str text) {
   luaL_checkstack(L, 6, "pairs");
   dsc_buf *buf = dsc_lua_headers_push_buf(L);
   lua_newtable(L);
@@ -198,8 +186,7 @@ void dsc_lua_headers_push_pairs(lua_State *L, dsc_str text)
   lua_remove(L, -2);
 }
 
-void dsc_lua_headers_open(lua_State *L)
-{
+void dsc_lua_headers_open(lua_State *L) {
   static const luaL_Reg headers[] = {{"__gc", headers_gc}, {NULL, NULL}};
   static const luaL_Reg buf[] = {{"__gc", buf_gc}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){HEADERS, headers, NULL, NULL});

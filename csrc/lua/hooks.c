@@ -30,8 +30,7 @@ typedef struct job {
   dsc_why *why;
 } job;
 
-static int run(lua_State *L)
-{
+static int run(lua_State *L) {
   job *j = lua_touserdata(L, 2);
   lua_settop(L, 1);
   luaL_checkstack(L, LUA_MINSTACK, "callback");
@@ -39,8 +38,7 @@ static int run(lua_State *L)
   return 0;
 }
 
-static int message(lua_State *L)
-{
+static int message(lua_State *L) {
   if (lua_type(L, 1) == LUA_TSTRING) return 1;
   if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
   lua_pushfstring(L, "the error is a %s", luaL_typename(L, 1));
@@ -48,8 +46,7 @@ static int message(lua_State *L)
 }
 
 /* Runs a job. Fails: `err`, `why` says what was raised. */
-static dsc_err protect(dsc_lua_ctx *ctx, job *j, dsc_err err, dsc_why *why)
-{
+static dsc_err protect(dsc_lua_ctx *ctx, job *j, dsc_err err, dsc_why *why) {
   lua_State *L = ctx->L;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 8)) return dsc_fail(why, err, "stack overflow");
@@ -69,8 +66,7 @@ static dsc_err protect(dsc_lua_ctx *ctx, job *j, dsc_err err, dsc_why *why)
 }
 
 /* Pushes the app client and returns the index of its user value, which is pushed first. */
-static int push_ac(lua_State *L, const job *j)
-{
+static int push_ac(lua_State *L, const job *j) {
   lua_rawgeti(L, 1, DSC_U_CALLS);
   dsc_compat_get_ptr(L, -1, j->box);
   lua_remove(L, -2);
@@ -79,8 +75,7 @@ static int push_ac(lua_State *L, const job *j)
   return lua_gettop(L) - 1;
 }
 
-static void route_body(lua_State *L, job *j)
-{
+static void route_body(lua_State *L, job *j) {
   lua_rawgeti(L, 1, DSC_U_ROUTE);
   int v = push_ac(L, j);
   lua_rawgeti(L, v, DSC_AC_REQUEST);
@@ -92,8 +87,7 @@ static void route_body(lua_State *L, job *j)
   j->err = dsc_lua_app_client_apply(L, j->box, lua_gettop(L), j->why);
 }
 
-static dsc_err on_route(void *ctx, void *ud, dsc_app_client *ac, dsc_why *why)
-{
+static dsc_err on_route(void *ctx, void *ud, dsc_app_client *ac, dsc_why *why) {
   (void)ud;
   job j = {.body = route_body, .box = ac->ud};
   if (!j.box) return DSC_OK;
@@ -106,8 +100,7 @@ static dsc_err on_route(void *ctx, void *ud, dsc_app_client *ac, dsc_why *why)
   return err ? err : j.err;
 }
 
-static void push_nodes(lua_State *L, const job *j)
-{
+static void push_nodes(lua_State *L, const job *j) {
   lua_createtable(L, (int)j->n, 0);
   for (size_t i = 0; i < j->n; i++) {
     dsc_lua_node_push(L, 1, j->nodes[i]);
@@ -115,8 +108,7 @@ static void push_nodes(lua_State *L, const job *j)
   }
 }
 
-static void next_body(lua_State *L, job *j)
-{
+static void next_body(lua_State *L, job *j) {
   lua_rawgeti(L, 1, DSC_U_NEXT);
   int v = push_ac(L, j);
   push_nodes(L, j);
@@ -131,8 +123,7 @@ static void next_body(lua_State *L, job *j)
 }
 
 static dsc_err on_next(void *ctx, void *ud, dsc_app_client *ac, dsc_node *const *nodes, size_t n, dsc_node **chosen,
-                       dsc_why *why)
-{
+                       dsc_why *why) {
   (void)ud;
   job j = {.body = next_body, .box = ac->ud, .nodes = nodes, .n = n};
   *chosen = NULL;
@@ -144,14 +135,15 @@ static dsc_err on_next(void *ctx, void *ud, dsc_app_client *ac, dsc_node *const 
   return err;
 }
 
-static void response_body(lua_State *L, job *j)
-{
+static void response_body(lua_State *L, job *j) {
   lua_rawgeti(L, 1, DSC_U_RESPONSE);
   int v = push_ac(L, j);
   lua_remove(L, v);
   dsc_lua_node_push(L, 1, j->node);
-  if (j->err) lua_pushstring(L, dsc_err_name(j->err));
-  else lua_pushnil(L);
+  if (j->err)
+    lua_pushstring(L, dsc_err_name(j->err));
+  else
+    lua_pushnil(L);
   if (j->headers) {
     lua_createtable(L, 0, 2);
     dsc_compat_set_int(L, "status", (uint64_t)j->status);
@@ -164,16 +156,14 @@ static void response_body(lua_State *L, job *j)
   lua_call(L, 5, 0);
 }
 
-static void report(dsc_lua_discoverer *box, const char *what, const dsc_why *why)
-{
+static void report(dsc_lua_discoverer *box, const char *what, const dsc_why *why) {
   char text[DSC_WHY_MAX + 40];
   snprintf(text, sizeof text, "%s: %s", what, why->text);
   dsc_discoverer_log(box->d, DSC_LOG_ERROR, text);
 }
 
 static void on_response(void *ctx, void *ud, dsc_app_client *ac, dsc_node *node, dsc_err err, int status,
-                        const dsc_headers *headers, double seconds)
-{
+                        const dsc_headers *headers, double seconds) {
   dsc_why why = {""};
   job j = {.body = response_body, .box = ac->ud, .node = node, .err = err, .status = status, .seconds = seconds};
   if (!j.box) return;
@@ -184,13 +174,11 @@ static void on_response(void *ctx, void *ud, dsc_app_client *ac, dsc_node *node,
   if (failed) report(ud, "balancer: response", &why);
 }
 
-static void set_text(lua_State *L, const char *name, const char *text)
-{
+static void set_text(lua_State *L, const char *name, const char *text) {
   if (text[0]) dsc_compat_set_str(L, name, text);
 }
 
-static void event_body(lua_State *L, job *j)
-{
+static void event_body(lua_State *L, job *j) {
   lua_rawgeti(L, 1, DSC_U_EVENT);
   lua_createtable(L, 0, 5);
   dsc_compat_set_str(L, "name", dsc_event_name(j->event->kind));
@@ -201,23 +189,20 @@ static void event_body(lua_State *L, job *j)
   lua_call(L, 1, 0);
 }
 
-static void on_event(void *ctx, void *ud, const dsc_event *event)
-{
+static void on_event(void *ctx, void *ud, const dsc_event *event) {
   dsc_why why = {""};
   job j = {.body = event_body, .event = event};
   if (protect(ctx, &j, DSC_ECALLBACK, &why)) report(ud, "callback: on_event", &why);
 }
 
-static int record_tostring(lua_State *L)
-{
+static int record_tostring(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_pushliteral(L, "line");
   lua_rawget(L, 1);
   return 1;
 }
 
-static void push_record(lua_State *L, const dsc_log_record *r)
-{
+static void push_record(lua_State *L, const dsc_log_record *r) {
   char line[1200];
   lua_createtable(L, 0, 12);
   bool is_attempt = r->method[0] || r->used_time_ms >= 0;
@@ -242,8 +227,7 @@ static void push_record(lua_State *L, const dsc_log_record *r)
   lua_setmetatable(L, -2);
 }
 
-static void log_body(lua_State *L, job *j)
-{
+static void log_body(lua_State *L, job *j) {
   lua_rawgeti(L, 1, DSC_U_LOGGER);
   if (lua_isfunction(L, -1)) {
     push_record(L, j->record);
@@ -256,8 +240,7 @@ static void log_body(lua_State *L, job *j)
   lua_call(L, 2, 0);
 }
 
-static void on_log(void *ctx, void *ud, const dsc_log_record *record)
-{
+static void on_log(void *ctx, void *ud, const dsc_log_record *record) {
   dsc_why why = {""};
   job j = {.body = log_body, .record = record};
   (void)ud;
@@ -269,8 +252,7 @@ static void on_log(void *ctx, void *ud, const dsc_log_record *record)
   dsc_log_stderr(NULL, record);
 }
 
-void dsc_lua_hooks_apply(dsc_lua_discoverer *box)
-{
+void dsc_lua_hooks_apply(dsc_lua_discoverer *box) {
   dsc_hooks hooks = {.ud = box};
   if (box->has_route) hooks.route = on_route;
   if (box->has_next) hooks.next = on_next;
@@ -280,8 +262,7 @@ void dsc_lua_hooks_apply(dsc_lua_discoverer *box)
   if (box->d) dsc_discoverer_set_hooks(box->d, &hooks);
 }
 
-void dsc_lua_hooks_init(lua_State *L)
-{
+void dsc_lua_hooks_init(lua_State *L) {
   lua_pushcfunction(L, run);
   lua_rawseti(L, -2, DSC_U_RUN);
   lua_pushcfunction(L, message);

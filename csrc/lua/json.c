@@ -28,21 +28,18 @@ typedef struct block {
   _Alignas(16) char bytes[];
 } block;
 
-static void *arena_take(arena *a, block *b)
-{
+static void *arena_take(arena *a, block *b) {
   if (!b) luaL_error(a->L, "not enough memory");
   dsc_list_init(&b->link);
   dsc_list_push(&a->blocks, &b->link);
   return b->bytes;
 }
 
-static void *arena_alloc(void *ctx, size_t size)
-{
+static void *arena_alloc(void *ctx, size_t size) {
   return arena_take(ctx, dsc_mem_alloc(sizeof(block) + size));
 }
 
-static void arena_drop(void *ctx, void *bytes)
-{
+static void arena_drop(void *ctx, void *bytes) {
   (void)ctx;
   if (!bytes) return;
   block *b = DSC_LIST_ENTRY(bytes, block, bytes);
@@ -50,8 +47,7 @@ static void arena_drop(void *ctx, void *bytes)
   dsc_mem_free(b);
 }
 
-static void *arena_resize(void *ctx, void *bytes, size_t size)
-{
+static void *arena_resize(void *ctx, void *bytes, size_t size) {
   arena *a = ctx;
   if (!bytes) return arena_alloc(ctx, size);
   block *b = DSC_LIST_ENTRY(bytes, block, bytes);
@@ -61,14 +57,12 @@ static void *arena_resize(void *ctx, void *bytes, size_t size)
   return arena_take(a, larger);
 }
 
-static void arena_clear(arena *a)
-{
+static void arena_clear(arena *a) {
   dsc_link *link;
   while ((link = dsc_list_pop(&a->blocks))) dsc_mem_free(DSC_LIST_ENTRY(link, block, link));
 }
 
-static arena *arena_push(lua_State *L)
-{
+static arena *arena_push(lua_State *L) {
   arena *a = lua_newuserdata(L, sizeof *a);
   a->L = L;
   dsc_list_init(&a->blocks);
@@ -76,14 +70,12 @@ static arena *arena_push(lua_State *L)
   return a;
 }
 
-static int arena_gc(lua_State *L)
-{
+static int arena_gc(lua_State *L) {
   arena_clear(luaL_checkudata(L, 1, ARENA));
   return 0;
 }
 
-static yajl_alloc_funcs arena_funcs(arena *a)
-{
+static yajl_alloc_funcs arena_funcs(arena *a) {
   return (yajl_alloc_funcs){arena_alloc, arena_resize, arena_drop, a};
 }
 
@@ -93,42 +85,39 @@ static yajl_alloc_funcs arena_funcs(arena *a)
 typedef struct decoder {
   lua_State *L;
   int depth;
-  int array; /* index of the metatable of lists */
+  int array;                         /* index of the metatable of lists */
   int count[DSC_LUA_JSON_DEPTH + 1]; /* items of a list, -1 for an object */
 } decoder;
 
-static int decoded(decoder *d)
-{
+static int decoded(decoder *d) {
   int *count = &d->count[d->depth];
   if (d->depth == 0) return 1;
-  if (*count >= 0) lua_rawseti(d->L, -2, ++*count);
-  else lua_rawset(d->L, -3);
+  if (*count >= 0)
+    lua_rawseti(d->L, -2, ++*count);
+  else
+    lua_rawset(d->L, -3);
   return 1;
 }
 
-static int on_null(void *ctx)
-{
+static int on_null(void *ctx) {
   decoder *d = ctx;
   lua_pushlightuserdata(d->L, NULL);
   return decoded(d);
 }
 
-static int on_boolean(void *ctx, int value)
-{
+static int on_boolean(void *ctx, int value) {
   decoder *d = ctx;
   lua_pushboolean(d->L, value);
   return decoded(d);
 }
 
-static bool is_integer(dsc_str s)
-{
+static bool is_integer(dsc_str s) {
   for (size_t i = 0; i < s.n; i++)
     if (s.p[i] == '.' || s.p[i] == 'e' || s.p[i] == 'E') return false;
   return true;
 }
 
-static bool is_exact(int64_t value)
-{
+static bool is_exact(int64_t value) {
 #if LUA_VERSION_NUM >= 503
   (void)value;
   return true;
@@ -137,14 +126,15 @@ static bool is_exact(int64_t value)
 #endif
 }
 
-static int on_number(void *ctx, const char *text, size_t n)
-{
+static int on_number(void *ctx, const char *text, size_t n) {
   decoder *d = ctx;
   dsc_str s = {text, n};
   int64_t value;
   if (is_integer(s)) {
-    if (dsc_str_to_int(s, &value) && is_exact(value)) lua_pushinteger(d->L, (lua_Integer)value);
-    else dsc_compat_push_str(d->L, s);
+    if (dsc_str_to_int(s, &value) && is_exact(value))
+      lua_pushinteger(d->L, (lua_Integer)value);
+    else
+      dsc_compat_push_str(d->L, s);
     return decoded(d);
   }
   /* Lua's own conversion knows about locales with a decimal comma */
@@ -157,22 +147,19 @@ static int on_number(void *ctx, const char *text, size_t n)
   return decoded(d);
 }
 
-static int on_string(void *ctx, const unsigned char *text, size_t n)
-{
+static int on_string(void *ctx, const unsigned char *text, size_t n) {
   decoder *d = ctx;
   lua_pushlstring(d->L, (const char *)text, n);
   return decoded(d);
 }
 
-static int on_key(void *ctx, const unsigned char *text, size_t n)
-{
+static int on_key(void *ctx, const unsigned char *text, size_t n) {
   decoder *d = ctx;
   lua_pushlstring(d->L, (const char *)text, n);
   return 1;
 }
 
-static int open_container(decoder *d, int count)
-{
+static int open_container(decoder *d, int count) {
   if (d->depth == DSC_LUA_JSON_DEPTH) return 0;
   lua_newtable(d->L);
   if (count == 0) {
@@ -183,25 +170,21 @@ static int open_container(decoder *d, int count)
   return 1;
 }
 
-static int on_map(void *ctx)
-{
+static int on_map(void *ctx) {
   return open_container(ctx, -1);
 }
 
-static int on_list(void *ctx)
-{
+static int on_list(void *ctx) {
   return open_container(ctx, 0);
 }
 
-static int on_end(void *ctx)
-{
+static int on_end(void *ctx) {
   decoder *d = ctx;
   d->depth--;
   return decoded(d);
 }
 
-static dsc_err decode_failed(yajl_handle handle, yajl_status status, dsc_str text, dsc_why *why)
-{
+static dsc_err decode_failed(yajl_handle handle, yajl_status status, dsc_str text, dsc_why *why) {
   int at = (int)yajl_get_bytes_consumed(handle);
   if (status == yajl_status_client_canceled)
     return dsc_fail(why, DSC_EINVALID, "json: more than %d levels at byte %d", DSC_LUA_JSON_DEPTH, at);
@@ -211,8 +194,7 @@ static dsc_err decode_failed(yajl_handle handle, yajl_status status, dsc_str tex
   return dsc_fail(why, DSC_EINVALID, "json: %.*s at byte %d", DSC_STR_ARG(sentence), at);
 }
 
-dsc_err dsc_lua_json_decode(lua_State *L, dsc_str text, dsc_why *why)
-{
+dsc_err dsc_lua_json_decode(lua_State *L, dsc_str text, dsc_why *why) {
   static const yajl_callbacks callbacks = {on_null, on_boolean, NULL,   NULL,    on_number, on_string,
                                            on_map,  on_key,     on_end, on_list, on_end};
   int top = lua_gettop(L);
@@ -226,7 +208,8 @@ dsc_err dsc_lua_json_decode(lua_State *L, dsc_str text, dsc_why *why)
   if (status == yajl_status_ok) status = yajl_complete_parse(handle);
   dsc_err err = status == yajl_status_ok ? DSC_OK : decode_failed(handle, status, text, why);
   arena_clear(a);
-  if (err) lua_settop(L, top);
+  if (err)
+    lua_settop(L, top);
   else {
     lua_replace(L, top + 1);
     lua_settop(L, top + 1);
@@ -241,8 +224,7 @@ struct dsc_json_writer {
   yajl_gen gen;
 };
 
-dsc_json_writer *dsc_json_writer_push(lua_State *L)
-{
+dsc_json_writer *dsc_json_writer_push(lua_State *L) {
   arena *a = arena_push(L);
   yajl_alloc_funcs funcs = arena_funcs(a);
   dsc_json_writer *writer = arena_alloc(a, sizeof *writer);
@@ -252,57 +234,55 @@ dsc_json_writer *dsc_json_writer_push(lua_State *L)
   return writer;
 }
 
-void dsc_json_writer_finish(lua_State *L, dsc_json_writer *writer)
-{
+void dsc_json_writer_finish(lua_State *L, dsc_json_writer *writer) {
   const unsigned char *text;
   size_t n;
   if (L && yajl_gen_get_buf(writer->gen, &text, &n) == yajl_gen_status_ok) lua_pushlstring(L, (const char *)text, n);
   arena_clear(writer->memory);
 }
 
-void dsc_json_writer_null(dsc_json_writer *writer)
-{
+void dsc_json_writer_null(dsc_json_writer *writer) {
   yajl_gen_null(writer->gen);
 }
 
-void dsc_json_writer_boolean(dsc_json_writer *writer, bool value)
-{
+void dsc_json_writer_boolean(dsc_json_writer *writer, bool value) {
   yajl_gen_bool(writer->gen, value);
 }
 
-void dsc_json_writer_number(dsc_json_writer *writer, dsc_str text)
-{
+void dsc_json_writer_number(dsc_json_writer *writer, dsc_str text) {
   yajl_gen_number(writer->gen, text.p, text.n);
 }
 
-bool dsc_json_writer_string(dsc_json_writer *writer, dsc_str text)
-{
+bool dsc_json_writer_string(dsc_json_writer *writer, dsc_str text) {
   return yajl_gen_string(writer->gen, (const unsigned char *)text.p, text.n) != yajl_gen_invalid_string;
 }
 
-void dsc_json_writer_open(dsc_json_writer *writer, bool list)
-{
-  if (list) yajl_gen_array_open(writer->gen);
-  else yajl_gen_map_open(writer->gen);
+void dsc_json_writer_open(dsc_json_writer *writer, bool list) {
+  if (list)
+    yajl_gen_array_open(writer->gen);
+  else
+    yajl_gen_map_open(writer->gen);
 }
 
-void dsc_json_writer_close(dsc_json_writer *writer, bool list)
-{
-  if (list) yajl_gen_array_close(writer->gen);
-  else yajl_gen_map_close(writer->gen);
+void dsc_json_writer_close(dsc_json_writer *writer, bool list) {
+  if (list)
+    yajl_gen_array_close(writer->gen);
+  else
+    yajl_gen_map_close(writer->gen);
 }
 
-int dsc_lua_json_array(lua_State *L)
-{
-  if (lua_isnoneornil(L, 1)) lua_newtable(L);
-  else if (lua_istable(L, 1)) lua_settop(L, 1);
-  else return dsc_compat_type_error(L, 1, "table");
+int dsc_lua_json_array(lua_State *L) {
+  if (lua_isnoneornil(L, 1))
+    lua_newtable(L);
+  else if (lua_istable(L, 1))
+    lua_settop(L, 1);
+  else
+    return dsc_compat_type_error(L, 1, "table");
   dsc_compat_set_class(L, DSC_LUA_JSON_ARRAY);
   return 1;
 }
 
-void dsc_lua_json_open(lua_State *L)
-{
+void dsc_lua_json_open(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", arena_gc}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){ARENA, meta, NULL, NULL});
   if (luaL_newmetatable(L, DSC_LUA_JSON_ARRAY)) {

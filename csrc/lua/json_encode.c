@@ -21,8 +21,7 @@ typedef struct encoder {
   } path[DSC_LUA_JSON_DEPTH + 1];
 } encoder;
 
-static dsc_err refuse(encoder *e, const char *what, const char *rest)
-{
+static dsc_err refuse(encoder *e, const char *what, const char *rest) {
   char path[300];
   size_t n = 0;
   path[0] = '\0';
@@ -36,16 +35,14 @@ static dsc_err refuse(encoder *e, const char *what, const char *rest)
 
 static dsc_err encode_value(encoder *e);
 
-static dsc_err encode_raw(encoder *e, char *text, int n)
-{
+static dsc_err encode_raw(encoder *e, char *text, int n) {
   for (int i = 0; i < n; i++)
     if (text[i] == ',') text[i] = '.';
   dsc_json_writer_number(e->writer, (dsc_str){text, (size_t)n});
   return DSC_OK;
 }
 
-static dsc_err encode_number(encoder *e)
-{
+static dsc_err encode_number(encoder *e) {
   char text[40];
   int64_t integer;
 #if LUA_VERSION_NUM >= 503
@@ -66,8 +63,7 @@ static dsc_err encode_number(encoder *e)
   return encode_raw(e, text, n);
 }
 
-static dsc_err encode_string(encoder *e)
-{
+static dsc_err encode_string(encoder *e) {
   dsc_str text;
   text.p = lua_tolstring(e->L, -1, &text.n);
   return dsc_json_writer_string(e->writer, text) ? DSC_OK : refuse(e, "the string is not UTF-8", "");
@@ -76,8 +72,7 @@ static dsc_err encode_string(encoder *e)
 typedef enum shape { SHAPE_OBJECT, SHAPE_LIST, SHAPE_BAD } shape;
 
 /* Table on top. What it is: list, object or neither; `*n` items. */
-static shape look(encoder *e, int *n, dsc_err *err)
-{
+static shape look(encoder *e, int *n, dsc_err *err) {
   lua_State *L = e->L;
   int64_t index, largest = 0;
   int numbers = 0, names = 0;
@@ -101,13 +96,14 @@ static shape look(encoder *e, int *n, dsc_err *err)
   }
   *n = numbers;
   if (!is_array && numbers == 0) return SHAPE_OBJECT;
-  if (names) *err = refuse(e, is_array ? "a list with string keys" : "string keys and list indices are mixed", "");
-  else if (largest != numbers) *err = refuse(e, "a list with holes", "");
+  if (names)
+    *err = refuse(e, is_array ? "a list with string keys" : "string keys and list indices are mixed", "");
+  else if (largest != numbers)
+    *err = refuse(e, "a list with holes", "");
   return *err ? SHAPE_BAD : SHAPE_LIST;
 }
 
-static dsc_err encode_list(encoder *e, int n)
-{
+static dsc_err encode_list(encoder *e, int n) {
   dsc_err err = DSC_OK;
   dsc_json_writer_open(e->writer, true);
   for (int i = 1; i <= n && !err; i++) {
@@ -121,8 +117,7 @@ static dsc_err encode_list(encoder *e, int n)
   return err;
 }
 
-static dsc_err encode_object(encoder *e)
-{
+static dsc_err encode_object(encoder *e) {
   dsc_err err = DSC_OK;
   dsc_json_writer_open(e->writer, false);
   for (lua_pushnil(e->L); lua_next(e->L, -2); lua_pop(e->L, 1)) {
@@ -140,8 +135,7 @@ static dsc_err encode_object(encoder *e)
   return err;
 }
 
-static dsc_err encode_table(encoder *e)
-{
+static dsc_err encode_table(encoder *e) {
   dsc_err err = DSC_OK;
   int n = 0;
   if (e->depth == DSC_LUA_JSON_DEPTH) return refuse(e, "more than 100 levels", "");
@@ -155,30 +149,22 @@ static dsc_err encode_table(encoder *e)
 }
 
 /* Value on top; stays there. */
-static dsc_err encode_value(encoder *e)
-{
+static dsc_err encode_value(encoder *e) {
   switch (lua_type(e->L, -1)) {
-  case LUA_TBOOLEAN:
-    dsc_json_writer_boolean(e->writer, lua_toboolean(e->L, -1));
-    return DSC_OK;
-  case LUA_TNUMBER:
-    return encode_number(e);
-  case LUA_TSTRING:
-    return encode_string(e);
-  case LUA_TTABLE:
-    return encode_table(e);
+  case LUA_TBOOLEAN: dsc_json_writer_boolean(e->writer, lua_toboolean(e->L, -1)); return DSC_OK;
+  case LUA_TNUMBER: return encode_number(e);
+  case LUA_TSTRING: return encode_string(e);
+  case LUA_TTABLE: return encode_table(e);
   case LUA_TLIGHTUSERDATA:
     if (lua_touserdata(e->L, -1)) break;
     dsc_json_writer_null(e->writer);
     return DSC_OK;
-  default:
-    break;
+  default: break;
   }
   return refuse(e, luaL_typename(e->L, -1), " cannot be encoded");
 }
 
-dsc_err dsc_lua_json_encode(lua_State *L, int index, dsc_why *why)
-{
+dsc_err dsc_lua_json_encode(lua_State *L, int index, dsc_why *why) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, "json");
   encoder e = {.L = L, .writer = dsc_json_writer_push(L), .why = why};
@@ -190,15 +176,13 @@ dsc_err dsc_lua_json_encode(lua_State *L, int index, dsc_why *why)
   return err;
 }
 
-int dsc_lua_json_lua_decode(lua_State *L)
-{
+int dsc_lua_json_lua_decode(lua_State *L) {
   dsc_why why = {""};
   dsc_err err = dsc_lua_json_decode(L, dsc_compat_check_str(L, 1), &why);
   return err ? dsc_compat_fail(L, err, &why) : 1;
 }
 
-int dsc_lua_json_lua_encode(lua_State *L)
-{
+int dsc_lua_json_lua_encode(lua_State *L) {
   luaL_checkany(L, 1);
   dsc_why why = {""};
   dsc_err err = dsc_lua_json_encode(L, 1, &why);

@@ -22,14 +22,12 @@
 /* The name is Lua's. */
 int luaopen_discover_core(lua_State *L);
 
-static void release_config(void *config)
-{
+static void release_config(void *config) {
   dsc_call_config_unref(config);
 }
 
 /* parse_call(string) -> table */
-static int core_parse_call(lua_State *L)
-{
+static int core_parse_call(lua_State *L) {
   dsc_why why = {""};
   dsc_call_config *config = NULL;
   dsc_str text = dsc_compat_check_str(L, 1);
@@ -43,8 +41,7 @@ static int core_parse_call(lua_State *L)
 }
 
 /* environ() -> {NAME = value} of this process */
-static int core_environ(lua_State *L)
-{
+static int core_environ(lua_State *L) {
   lua_newtable(L);
   for (char **at = environ; at && *at; at++) {
     const char *equals = strchr(*at, '=');
@@ -57,8 +54,7 @@ static int core_environ(lua_State *L)
 }
 
 /* host_list() -> {{ip=, global=}, ...} in the order of the interfaces | nil, msg, code */
-static int core_host_list(lua_State *L)
-{
+static int core_host_list(lua_State *L) {
   dsc_why why = {""};
   dsc_host_addrs *addrs = lua_newuserdata(L, sizeof *addrs);
   dsc_err err = dsc_host_list(addrs, &why);
@@ -74,8 +70,7 @@ static int core_host_list(lua_State *L)
 }
 
 /* host_probe_port(ip, port) -> the port that is free | nil, msg, code */
-static int core_host_probe_port(lua_State *L)
-{
+static int core_host_probe_port(lua_State *L) {
   dsc_why why = {""};
   uint16_t found = 0;
   uint32_t port = 0;
@@ -88,14 +83,12 @@ static int core_host_probe_port(lua_State *L)
 }
 
 /* host_is_global(ip) -> boolean */
-static int core_host_is_global(lua_State *L)
-{
+static int core_host_is_global(lua_State *L) {
   lua_pushboolean(L, dsc_host_is_global(dsc_compat_check_str(L, 1).p));
   return 1;
 }
 
-static void open_types(lua_State *L)
-{
+static void open_types(lua_State *L) {
   dsc_compat_open(L);
   dsc_lua_headers_open(L);
   dsc_lua_json_open(L);
@@ -109,8 +102,7 @@ static void open_types(lua_State *L)
 }
 
 /* methods = {discoverer = {...}, ...}: for sugar, and for who documents them */
-static void push_methods(lua_State *L)
-{
+static void push_methods(lua_State *L) {
   static const char *const types[] = {"discoverer", "caller", "result", "node", "app_client", "secret"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -121,8 +113,7 @@ static void push_methods(lua_State *L)
   }
 }
 
-static void push_relay(lua_State *L)
-{
+static void push_relay(lua_State *L) {
   lua_newtable(L);
   for (int i = 0; dsc_headers_relay_default[i]; i++) {
     lua_pushstring(L, dsc_headers_relay_default[i]);
@@ -130,8 +121,7 @@ static void push_relay(lua_State *L)
   }
 }
 
-static void push_module(lua_State *L)
-{
+static void push_module(lua_State *L) {
   static const luaL_Reg funcs[] = {{"start", dsc_lua_discoverer_start},
                                    {"open", dsc_lua_discoverer_client},
                                    {"new", dsc_lua_discoverer_new},
@@ -157,8 +147,7 @@ static void push_module(lua_State *L)
   dsc_compat_set_str(L, "version", DSC_VERSION);
 }
 
-int luaopen_discover_core(lua_State *L)
-{
+int luaopen_discover_core(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, MODULE);
   if (lua_istable(L, -1)) return 1;
   luaL_checkstack(L, 20, MODULE);

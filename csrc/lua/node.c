@@ -17,8 +17,7 @@ typedef struct node_box {
   dsc_node *node; /* NULL: spare or collected */
 } node_box;
 
-static node_box *push_empty(lua_State *L, int u)
-{
+static node_box *push_empty(lua_State *L, int u) {
   u = lua_absindex(L, u);
   node_box *box = lua_newuserdata(L, sizeof *box);
   box->node = NULL;
@@ -28,8 +27,7 @@ static node_box *push_empty(lua_State *L, int u)
   return box;
 }
 
-void dsc_lua_node_prepare(lua_State *L, int u)
-{
+void dsc_lua_node_prepare(lua_State *L, int u) {
   lua_rawgeti(L, u, DSC_U_SPARE);
   if (!lua_touserdata(L, -1)) {
     u = lua_absindex(L, u);
@@ -40,8 +38,7 @@ void dsc_lua_node_prepare(lua_State *L, int u)
 }
 
 /* Pushes two values, the second one the cached userdata; false (and nothing pushed) when there is none. */
-static bool push_cached(lua_State *L, int u, const dsc_node *node)
-{
+static bool push_cached(lua_State *L, int u, const dsc_node *node) {
   lua_rawgeti(L, u, DSC_U_NODES);
   dsc_compat_get_ptr(L, -1, node);
   if (lua_touserdata(L, -1)) return true;
@@ -49,16 +46,14 @@ static bool push_cached(lua_State *L, int u, const dsc_node *node)
   return false;
 }
 
-static void cache(lua_State *L, int u, const dsc_node *node)
-{
+static void cache(lua_State *L, int u, const dsc_node *node) {
   lua_rawgeti(L, u, DSC_U_NODES);
   lua_pushvalue(L, -2);
   dsc_compat_set_ptr(L, -2, node);
   lua_pop(L, 1);
 }
 
-void dsc_lua_node_push(lua_State *L, int u, dsc_node *node)
-{
+void dsc_lua_node_push(lua_State *L, int u, dsc_node *node) {
   u = lua_absindex(L, u);
   if (push_cached(L, u, node)) {
     lua_remove(L, -2);
@@ -68,8 +63,7 @@ void dsc_lua_node_push(lua_State *L, int u, dsc_node *node)
   cache(L, u, node);
 }
 
-void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node)
-{
+void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node) {
   if (push_cached(L, u, node)) {
     dsc_node_unref(node);
     return;
@@ -83,69 +77,58 @@ void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node)
   cache(L, u, node);
 }
 
-static dsc_node *check(lua_State *L)
-{
+static dsc_node *check(lua_State *L) {
   node_box *box = luaL_checkudata(L, 1, NODE);
   if (!box->node) luaL_argerror(L, 1, "the node was collected");
   return box->node;
 }
 
-dsc_node *dsc_lua_node_test(lua_State *L, int index)
-{
+dsc_node *dsc_lua_node_test(lua_State *L, int index) {
   node_box *box = dsc_compat_test(L, index, NODE);
   return box ? box->node : NULL;
 }
 
-static int get_addr(lua_State *L)
-{
+static int get_addr(lua_State *L) {
   dsc_compat_push_str(L, dsc_node_addr(check(L)));
   return 1;
 }
 
-static int get_host(lua_State *L)
-{
+static int get_host(lua_State *L) {
   lua_pushstring(L, check(L)->host);
   return 1;
 }
 
-static int get_port(lua_State *L)
-{
+static int get_port(lua_State *L) {
   lua_pushinteger(L, check(L)->port);
   return 1;
 }
 
-static int get_weight(lua_State *L)
-{
+static int get_weight(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->weight));
   return 1;
 }
 
-static int get_used_times(lua_State *L)
-{
+static int get_used_times(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)dsc_node_used_times(check(L)));
   return 1;
 }
 
-static int get_failed_times(lua_State *L)
-{
+static int get_failed_times(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->failed_times));
   return 1;
 }
 
-static int get_in_flight(lua_State *L)
-{
+static int get_in_flight(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->in_flight));
   return 1;
 }
 
-static int get_state(lua_State *L)
-{
+static int get_state(lua_State *L) {
   lua_pushstring(L, dsc_node_state_name(dsc_node_get_state(check(L))));
   return 1;
 }
 
-static int get_metadata(lua_State *L)
-{
+static int get_metadata(lua_State *L) {
   dsc_node *node = check(L);
   dsc_lua_holder *holder = dsc_compat_push_holder(L, dsc_mem_free);
   holder->object = dsc_node_copy_metadata(node);
@@ -156,8 +139,7 @@ static int get_metadata(lua_State *L)
 }
 
 /* Drops the data of nodes that are gone. `data` is its index. */
-static void sweep_data(lua_State *L, int data, dsc_lua_discoverer *box)
-{
+static void sweep_data(lua_State *L, int data, dsc_lua_discoverer *box) {
   box->n_data = 0;
   for (lua_pushnil(L); lua_next(L, data); lua_pop(L, 1)) {
     dsc_node *node = dsc_lua_node_test(L, -2);
@@ -172,8 +154,7 @@ static void sweep_data(lua_State *L, int data, dsc_lua_discoverer *box)
   box->data_sweep = 2 * box->n_data + 16;
 }
 
-static int get_data(lua_State *L)
-{
+static int get_data(lua_State *L) {
   check(L);
   dsc_compat_get_user(L, 1);
   int u = lua_gettop(L);
@@ -193,14 +174,12 @@ static int get_data(lua_State *L)
 }
 
 /* The outcome that argument 2 stands for: nothing, true/false or an HTTP status. */
-static dsc_err read_outcome(lua_State *L, dsc_outcome *outcome, dsc_why *why)
-{
+static dsc_err read_outcome(lua_State *L, dsc_outcome *outcome, dsc_why *why) {
   int64_t status;
   *outcome = DSC_OUTCOME_SUCCESS;
   switch (lua_type(L, 2)) {
   case LUA_TNONE:
-  case LUA_TNIL:
-    return DSC_OK;
+  case LUA_TNIL: return DSC_OK;
   case LUA_TBOOLEAN:
     if (!lua_toboolean(L, 2)) *outcome = DSC_OUTCOME_FAILURE;
     return DSC_OK;
@@ -209,14 +188,11 @@ static dsc_err read_outcome(lua_State *L, dsc_outcome *outcome, dsc_why *why)
       return dsc_fail(why, DSC_EINVALID, "done: an HTTP status expected, got %.17g", (double)lua_tonumber(L, 2));
     if (status >= 502 && status <= 504) *outcome = DSC_OUTCOME_FAILURE;
     return DSC_OK;
-  default:
-    dsc_compat_type_error(L, 2, "status or boolean");
-    return DSC_EINVALID;
+  default: dsc_compat_type_error(L, 2, "status or boolean"); return DSC_EINVALID;
   }
 }
 
-static int node_done(lua_State *L)
-{
+static int node_done(lua_State *L) {
   dsc_lua_frame frame;
   dsc_outcome outcome;
   dsc_why why = {""};
@@ -235,16 +211,14 @@ static int node_done(lua_State *L)
   return dsc_compat_answer(L, DSC_OK, NULL);
 }
 
-static int node_tostring(lua_State *L)
-{
+static int node_tostring(lua_State *L) {
   dsc_node *node = check(L);
   lua_pushfstring(L, "node(%s %s, weight %d)", node->addr, dsc_node_state_name(dsc_node_get_state(node)),
                   (int)atomic_load(&node->weight));
   return 1;
 }
 
-static int node_gc(lua_State *L)
-{
+static int node_gc(lua_State *L) {
   node_box *box = luaL_checkudata(L, 1, NODE);
   dsc_node *node = box->node;
   box->node = NULL;
@@ -252,16 +226,19 @@ static int node_gc(lua_State *L)
   return 0;
 }
 
-void dsc_lua_node_open(lua_State *L)
-{
+void dsc_lua_node_open(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", node_gc}, {"__tostring", node_tostring}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"done", node_done}, {NULL, NULL}};
-  static const dsc_lua_field fields[] = {
-      {"addr", get_addr},           {"host", get_host},
-      {"port", get_port},           {"weight", get_weight},
-      {"used_times", get_used_times}, {"failed_times", get_failed_times},
-      {"in_flight", get_in_flight}, {"metadata", get_metadata},
-      {"state", get_state},         {"data", get_data},
-      {NULL, NULL}};
+  static const dsc_lua_field fields[] = {{"addr", get_addr},
+                                         {"host", get_host},
+                                         {"port", get_port},
+                                         {"weight", get_weight},
+                                         {"used_times", get_used_times},
+                                         {"failed_times", get_failed_times},
+                                         {"in_flight", get_in_flight},
+                                         {"metadata", get_metadata},
+                                         {"state", get_state},
+                                         {"data", get_data},
+                                         {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){NODE, meta, methods, fields});
 }

@@ -10,22 +10,20 @@
 
 #define TIME_MAX_S 4294967.0
 
-static void *field_of(void *target, const dsc_lua_option *option)
-{
+static void *field_of(void *target, const dsc_lua_option *option) {
   return (char *)target + option->offset;
 }
 
-static int wrong(lua_State *L, int arg, const char *what, const char *name, const char *expected)
-{
-  return luaL_argerror(L, arg, lua_pushfstring(L, "%s: option '%s': %s expected, got %s", what, name, expected,
-                                               luaL_typename(L, -1)));
+static int wrong(lua_State *L, int arg, const char *what, const char *name, const char *expected) {
+  return luaL_argerror(
+      L, arg, lua_pushfstring(L, "%s: option '%s': %s expected, got %s", what, name, expected, luaL_typename(L, -1)));
 }
 
-static int unknown(lua_State *L, int arg, const char *what, const dsc_lua_option *known)
-{
+static int unknown(lua_State *L, int arg, const char *what, const dsc_lua_option *known) {
   luaL_Buffer list;
   if (lua_type(L, -2) != LUA_TSTRING)
-    return luaL_argerror(L, arg, lua_pushfstring(L, "%s: option names are strings, got a %s", what, luaL_typename(L, -2)));
+    return luaL_argerror(L, arg,
+                         lua_pushfstring(L, "%s: option names are strings, got a %s", what, luaL_typename(L, -2)));
   const char *name = lua_tostring(L, -2);
   luaL_buffinit(L, &list);
   for (const dsc_lua_option *option = known; option->name; option++) {
@@ -33,12 +31,12 @@ static int unknown(lua_State *L, int arg, const char *what, const dsc_lua_option
     luaL_addstring(&list, option->name);
   }
   luaL_pushresult(&list);
-  return luaL_argerror(L, arg, lua_pushfstring(L, "%s: unknown option '%s' (known: %s)", what, name, lua_tostring(L, -1)));
+  return luaL_argerror(L, arg,
+                       lua_pushfstring(L, "%s: unknown option '%s' (known: %s)", what, name, lua_tostring(L, -1)));
 }
 
 /* A time in milliseconds, rounded up so that nothing above zero becomes zero. Value on top. */
-static dsc_err read_time(lua_State *L, int arg, const char *what, const char *name, double *ms, dsc_why *why)
-{
+static dsc_err read_time(lua_State *L, int arg, const char *what, const char *name, double *ms, dsc_why *why) {
   if (lua_type(L, -1) == LUA_TNUMBER) {
     double seconds = (double)lua_tonumber(L, -1);
     /* the small step back keeps 0.01 s at 10 ms, not 11 */
@@ -56,8 +54,7 @@ static dsc_err read_time(lua_State *L, int arg, const char *what, const char *na
 }
 
 static dsc_err read_number(lua_State *L, int arg, const char *what, const char *name, double min, double max,
-                           int64_t *value, dsc_why *why)
-{
+                           int64_t *value, dsc_why *why) {
   if (lua_type(L, -1) != LUA_TNUMBER) wrong(L, arg, what, name, "number");
   if (!dsc_compat_to_int(L, -1, value) || (double)*value < min || (double)*value > max)
     return dsc_fail(why, DSC_EINVALID, "%s: %s: a whole number from %.0f to %.0f expected, got %.17g", what, name, min,
@@ -66,20 +63,21 @@ static dsc_err read_number(lua_State *L, int arg, const char *what, const char *
 }
 
 static dsc_err read_string(lua_State *L, int arg, const char *what, const dsc_lua_option *option, void *field,
-                           dsc_why *why)
-{
+                           dsc_why *why) {
   dsc_str s;
   if (lua_type(L, -1) != LUA_TSTRING) wrong(L, arg, what, option->name, "string");
   s.p = lua_tolstring(L, -1, &s.n);
-  if (option->kind == DSC_OPTION_STR) *(dsc_str *)field = s;
-  else if (strlen(s.p) != s.n) return dsc_fail(why, DSC_EINVALID, "%s: %s: a NUL byte", what, option->name);
-  else *(const char **)field = s.p;
+  if (option->kind == DSC_OPTION_STR)
+    *(dsc_str *)field = s;
+  else if (strlen(s.p) != s.n)
+    return dsc_fail(why, DSC_EINVALID, "%s: %s: a NUL byte", what, option->name);
+  else
+    *(const char **)field = s.p;
   return DSC_OK;
 }
 
 static dsc_err read_ms(lua_State *L, int arg, const char *what, const dsc_lua_option *option, uint32_t *field,
-                       dsc_why *why)
-{
+                       dsc_why *why) {
   double ms = 0;
   dsc_err err = read_time(L, arg, what, option->name, &ms, why);
   double max = option->max > 0 ? option->max : TIME_MAX_S;
@@ -91,8 +89,7 @@ static dsc_err read_ms(lua_State *L, int arg, const char *what, const dsc_lua_op
 
 /* Value on top. */
 static dsc_err read_option(lua_State *L, int arg, const char *what, const dsc_lua_option *option, void *target,
-                           dsc_why *why)
-{
+                           dsc_why *why) {
   void *field = field_of(target, option);
   int64_t number = 0;
   dsc_err err;
@@ -109,20 +106,16 @@ static dsc_err read_option(lua_State *L, int arg, const char *what, const dsc_lu
     err = read_number(L, arg, what, option->name, option->min, option->max, &number, why);
     if (!err) *(uint64_t *)field = (uint64_t)number;
     return err;
-  case DSC_OPTION_TIME:
-    return read_ms(L, arg, what, option, field, why);
+  case DSC_OPTION_TIME: return read_ms(L, arg, what, option, field, why);
   case DSC_OPTION_STR:
-  case DSC_OPTION_TEXT:
-    return read_string(L, arg, what, option, field, why);
-  case DSC_OPTION_OTHER:
-    break;
+  case DSC_OPTION_TEXT: return read_string(L, arg, what, option, field, why);
+  case DSC_OPTION_OTHER: break;
   }
   return DSC_OK;
 }
 
 dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what, const dsc_lua_option *known,
-                             void *target, dsc_why *why)
-{
+                             void *target, dsc_why *why) {
   dsc_err first = DSC_OK;
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, what);
@@ -137,8 +130,7 @@ dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what,
   return first;
 }
 
-dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what, uint32_t *ms, dsc_why *why)
-{
+dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what, uint32_t *ms, dsc_why *why) {
   int type = lua_type(L, index);
   if (type != LUA_TNUMBER && type != LUA_TSTRING) dsc_compat_type_error(L, arg, "seconds or a string with a unit");
   lua_pushvalue(L, index);
@@ -148,8 +140,7 @@ dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what,
 }
 
 dsc_err dsc_lua_options_count(lua_State *L, int index, int arg, const char *what, uint32_t min, uint32_t max,
-                              uint32_t *value, dsc_why *why)
-{
+                              uint32_t *value, dsc_why *why) {
   int64_t number = 0;
   if (lua_type(L, index) != LUA_TNUMBER) dsc_compat_type_error(L, arg, "number");
   if (!dsc_compat_to_int(L, index, &number) || number < (int64_t)min || number > (int64_t)max)
@@ -159,8 +150,7 @@ dsc_err dsc_lua_options_count(lua_State *L, int index, int arg, const char *what
   return DSC_OK;
 }
 
-dsc_err dsc_lua_options_retry(dsc_str name, dsc_retry *retry, dsc_why *why)
-{
+dsc_err dsc_lua_options_retry(dsc_str name, dsc_retry *retry, dsc_why *why) {
   static const char *const names[] = {"idempotent", "always", "never"};
   for (int i = 0; i < 3; i++) {
     if (!dsc_str_equal(name, dsc_str_of(names[i]))) continue;

@@ -60,10 +60,10 @@ typedef struct dsc_lua_calls {
 typedef struct dsc_lua_opts {
   dsc_options core;
   uint32_t weight;
-  const char *metadata; /* NULL: none */
-  const dsc_lua_calls *calls; /* NULL: none */
+  const char *metadata;        /* NULL: none */
+  const dsc_lua_calls *calls;  /* NULL: none */
   int balancer, route, logger; /* stack indices of what was given, 0: not given */
-  int relay; /* stack index of the list of names, 0: the default */
+  int relay;                   /* stack index of the list of names, 0: the default */
 } dsc_lua_opts;
 
 /* Reads the options at `index` (nil or none: the defaults). Leaves values on the stack that `opts` borrows from. Owner's

@@ -34,28 +34,25 @@ static const dsc_lua_option call_options[] = {
     {"probe", DSC_OPTION_TEXT, AT(probe), 0, 0},
     {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
-static const dsc_lua_option tls_options[] = {{"ca", DSC_OPTION_TEXT, AT(tls.ca), 0, 0},
-                                             {"cert", DSC_OPTION_TEXT, AT(tls.cert), 0, 0},
-                                             {"key", DSC_OPTION_TEXT, AT(tls.key), 0, 0},
-                                             {"server_name", DSC_OPTION_TEXT, AT(tls.server_name), 0, 0},
-                                             {"verify", DSC_OPTION_BOOL, AT(tls.verify), 0, 0},
-                                             {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
+static const dsc_lua_option tls_options[] = {
+    {"ca", DSC_OPTION_TEXT, AT(tls.ca), 0, 0},         {"cert", DSC_OPTION_TEXT, AT(tls.cert), 0, 0},
+    {"key", DSC_OPTION_TEXT, AT(tls.key), 0, 0},       {"server_name", DSC_OPTION_TEXT, AT(tls.server_name), 0, 0},
+    {"verify", DSC_OPTION_BOOL, AT(tls.verify), 0, 0}, {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
 /* Pushes one value: the secret, which keeps it alive, or nil. */
-static void read_token(lua_State *L, int index, int arg, const char *what, call_table *table)
-{
+static void read_token(lua_State *L, int index, int arg, const char *what, call_table *table) {
   lua_getfield(L, index, "token");
   if (lua_isnil(L, -1)) return;
   table->config.token = dsc_lua_secret_make(L, lua_gettop(L));
   if (!table->config.token) {
-    luaL_argerror(L, arg, lua_pushfstring(L, "%s: option 'token': secret or string expected, got %s", what,
-                                          luaL_typename(L, -1)));
+    luaL_argerror(
+        L, arg,
+        lua_pushfstring(L, "%s: option 'token': secret or string expected, got %s", what, luaL_typename(L, -1)));
   }
   lua_remove(L, -2);
 }
 
-static dsc_err read_tls(lua_State *L, int index, int arg, const char *what, call_table *table, dsc_why *why)
-{
+static dsc_err read_tls(lua_State *L, int index, int arg, const char *what, call_table *table, dsc_why *why) {
   dsc_err err = DSC_OK;
   lua_getfield(L, index, "tls");
   if (!lua_isnil(L, -1) && !lua_istable(L, -1)) {
@@ -70,8 +67,7 @@ static dsc_err read_tls(lua_State *L, int index, int arg, const char *what, call
   return err;
 }
 
-static dsc_err read_table(lua_State *L, int index, int arg, const char *what, dsc_call_config **config, dsc_why *why)
-{
+static dsc_err read_table(lua_State *L, int index, int arg, const char *what, dsc_call_config **config, dsc_why *why) {
   call_table table = {.retry = DSC_STR_LITERAL("idempotent"), .tls.verify = true};
   dsc_call_config_defaults(&table.config);
   dsc_err err = dsc_lua_options_read(L, index, arg, what, call_options, &table, why);
@@ -80,41 +76,36 @@ static dsc_err read_table(lua_State *L, int index, int arg, const char *what, ds
   if (!err) err = dsc_lua_options_retry(table.retry, &table.config.retry, why);
   read_token(L, index, arg, what, &table);
   table.config.probe = (char *)(uintptr_t)table.probe;
-  table.config.tls = (dsc_tls_config){(char *)(uintptr_t)table.tls.ca, (char *)(uintptr_t)table.tls.cert,
-                                      (char *)(uintptr_t)table.tls.key, (char *)(uintptr_t)table.tls.server_name,
-                                      !table.tls.verify};
+  table.config.tls =
+      (dsc_tls_config){(char *)(uintptr_t)table.tls.ca, (char *)(uintptr_t)table.tls.cert,
+                       (char *)(uintptr_t)table.tls.key, (char *)(uintptr_t)table.tls.server_name, !table.tls.verify};
   if (!err) err = dsc_call_config_new(config, &table.config, why);
   lua_pop(L, 1);
   return err;
 }
 
 dsc_err dsc_lua_options_call(lua_State *L, int index, int arg, const char *what, dsc_call_config **config,
-                             dsc_why *why)
-{
+                             dsc_why *why) {
   dsc_why sentence = {""};
   dsc_err err = DSC_OK;
   *config = NULL;
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, what);
   switch (lua_type(L, index)) {
-  case LUA_TTABLE:
-    err = read_table(L, index, arg, what, config, &sentence);
-    break;
-  case LUA_TSTRING:
-    err = dsc_call_config_parse(config, dsc_compat_check_str(L, index), &sentence);
-    break;
+  case LUA_TTABLE: err = read_table(L, index, arg, what, config, &sentence); break;
+  case LUA_TSTRING: err = dsc_call_config_parse(config, dsc_compat_check_str(L, index), &sentence); break;
   default:
-    luaL_argerror(L, arg, lua_pushfstring(L, "%s: table or call string expected, got %s", what,
-                                          luaL_typename(L, index)));
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: table or call string expected, got %s", what, luaL_typename(L, index)));
   }
   if (err && strncmp(sentence.text, what, strlen(what)) != 0)
     dsc_fail(why, err, "%s: %s", what, sentence.text[0] ? sentence.text : dsc_err_text(err));
-  else if (err && why) *why = sentence;
+  else if (err && why)
+    *why = sentence;
   return err;
 }
 
-void dsc_lua_options_push_call(lua_State *L, const dsc_call_config *config)
-{
+void dsc_lua_options_push_call(lua_State *L, const dsc_call_config *config) {
   static const char *const retries[] = {"idempotent", "always", "never"};
   lua_newtable(L);
   dsc_compat_set_num(L, "timeout", config->timeout_ms / 1000.0);

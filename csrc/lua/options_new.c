@@ -8,7 +8,7 @@
 #include "lua/options.h"
 #include "lua/secret.h"
 
-#define CALLS "discover.calls"
+#define CALLS     "discover.calls"
 #define AT(field) offsetof(dsc_lua_opts, field)
 
 typedef struct new_table {
@@ -16,27 +16,26 @@ typedef struct new_table {
   dsc_str log_level;
 } new_table;
 
-static const dsc_lua_option new_options[] = {
-    {"weight", DSC_OPTION_COUNT, AT(weight), 0, DSC_WEIGHT_MAX},
-    {"calls", DSC_OPTION_OTHER, 0, 0, 0},
-    {"call_retry_times", DSC_OPTION_COUNT, AT(core.call_retry_times), 1, 1e6},
-    {"balancer", DSC_OPTION_OTHER, 0, 0, 0},
-    {"route", DSC_OPTION_OTHER, 0, 0, 0},
-    {"logger", DSC_OPTION_OTHER, 0, 0, 0},
-    {"log_level", DSC_OPTION_STR, offsetof(new_table, log_level), 0, 0},
-    {"relay_headers", DSC_OPTION_OTHER, 0, 0, 0},
-    {"header_names", DSC_OPTION_OTHER, 0, 0, 0},
-    {"metadata", DSC_OPTION_OTHER, 0, 0, 0},
-    {"heartbeat", DSC_OPTION_TIME, AT(core.timing.heartbeat_ms), 0, 0},
-    {"ttl", DSC_OPTION_TIME, AT(core.timing.ttl_ms), 0, 0},
-    {"resync", DSC_OPTION_TIME, AT(core.timing.resync_ms), 0, 0},
-    {"stale_grace", DSC_OPTION_TIME, AT(core.timing.stale_grace_ms), 0, 0},
-    {"start_timeout", DSC_OPTION_TIME, AT(core.start_timeout_ms), 0, 0},
-    {"signals", DSC_OPTION_BOOL, AT(core.signals), 0, 0},
-    {"shared", DSC_OPTION_BOOL, AT(core.shared), 0, 0},
-    {"username", DSC_OPTION_TEXT, AT(core.user), 0, 0},
-    {"password", DSC_OPTION_OTHER, 0, 0, 0},
-    {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
+static const dsc_lua_option new_options[] = {{"weight", DSC_OPTION_COUNT, AT(weight), 0, DSC_WEIGHT_MAX},
+                                             {"calls", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"call_retry_times", DSC_OPTION_COUNT, AT(core.call_retry_times), 1, 1e6},
+                                             {"balancer", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"route", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"logger", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"log_level", DSC_OPTION_STR, offsetof(new_table, log_level), 0, 0},
+                                             {"relay_headers", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"header_names", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"metadata", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {"heartbeat", DSC_OPTION_TIME, AT(core.timing.heartbeat_ms), 0, 0},
+                                             {"ttl", DSC_OPTION_TIME, AT(core.timing.ttl_ms), 0, 0},
+                                             {"resync", DSC_OPTION_TIME, AT(core.timing.resync_ms), 0, 0},
+                                             {"stale_grace", DSC_OPTION_TIME, AT(core.timing.stale_grace_ms), 0, 0},
+                                             {"start_timeout", DSC_OPTION_TIME, AT(core.start_timeout_ms), 0, 0},
+                                             {"signals", DSC_OPTION_BOOL, AT(core.signals), 0, 0},
+                                             {"shared", DSC_OPTION_BOOL, AT(core.shared), 0, 0},
+                                             {"username", DSC_OPTION_TEXT, AT(core.user), 0, 0},
+                                             {"password", DSC_OPTION_OTHER, 0, 0, 0},
+                                             {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
 #define NAME_AT(field) offsetof(dsc_header_names, field)
 static const dsc_lua_option name_options[] = {{"from_app", DSC_OPTION_TEXT, NAME_AT(from_app), 0, 0},
@@ -46,26 +45,24 @@ static const dsc_lua_option name_options[] = {{"from_app", DSC_OPTION_TEXT, NAME
                                               {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
 /* Pushes opts[name]; true if it is there, raises unless it is a table. */
-static bool push_table(lua_State *L, int index, const char *name)
-{
+static bool push_table(lua_State *L, int index, const char *name) {
   lua_getfield(L, index, name);
   if (lua_isnil(L, -1)) return false;
   if (!lua_istable(L, -1)) {
-    luaL_argerror(L, index, lua_pushfstring(L, "opts: option '%s': table expected, got %s", name, luaL_typename(L, -1)));
+    luaL_argerror(L, index,
+                  lua_pushfstring(L, "opts: option '%s': table expected, got %s", name, luaL_typename(L, -1)));
   }
   return true;
 }
 
-static int calls_gc(lua_State *L)
-{
+static int calls_gc(lua_State *L) {
   dsc_lua_calls *calls = luaL_checkudata(L, 1, CALLS);
   for (size_t i = 0; i < calls->n; i++) dsc_call_config_unref(calls->items[i].config);
   calls->n = 0;
   return 0;
 }
 
-static dsc_err read_calls(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why)
-{
+static dsc_err read_calls(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why) {
   size_t count = 0;
   dsc_err first = DSC_OK;
   if (!push_table(L, index, "calls")) return DSC_OK;
@@ -93,8 +90,7 @@ static dsc_err read_calls(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *
   return first;
 }
 
-static dsc_err read_relay(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why)
-{
+static dsc_err read_relay(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why) {
   if (!push_table(L, index, "relay_headers")) return DSC_OK;
   int table = lua_gettop(L);
   int n = (int)lua_rawlen(L, table);
@@ -104,8 +100,9 @@ static dsc_err read_relay(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *
     dsc_str name;
     lua_rawgeti(L, table, i + 1);
     if (lua_type(L, -1) != LUA_TSTRING) {
-      luaL_argerror(L, index, lua_pushfstring(L, "opts: option 'relay_headers': list of strings expected, got a %s in it",
-                                              luaL_typename(L, -1)));
+      luaL_argerror(L, index,
+                    lua_pushfstring(L, "opts: option 'relay_headers': list of strings expected, got a %s in it",
+                                    luaL_typename(L, -1)));
     }
     name.p = list[i] = lua_tolstring(L, -1, &name.n);
     dsc_err err = dsc_headers_check_name(name, first ? NULL : why);
@@ -118,8 +115,7 @@ static dsc_err read_relay(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *
   return first;
 }
 
-static dsc_err read_names(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why)
-{
+static dsc_err read_names(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why) {
   if (!push_table(L, index, "header_names")) return DSC_OK;
   dsc_header_names *names = &opts->core.header_names;
   dsc_err err = dsc_lua_options_read(L, -1, index, "opts.header_names", name_options, names, why);
@@ -128,34 +124,31 @@ static dsc_err read_names(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *
   return err;
 }
 
-static void read_metadata(lua_State *L, int index, dsc_lua_opts *opts)
-{
+static void read_metadata(lua_State *L, int index, dsc_lua_opts *opts) {
   if (!push_table(L, index, "metadata")) return;
   dsc_buf *buf = dsc_lua_headers_push_buf(L);
   dsc_lua_headers_encode(L, -2, index, "opts.metadata", false, buf);
   opts->metadata = buf->data ? buf->data : "";
 }
 
-static void read_password(lua_State *L, int index, dsc_lua_opts *opts)
-{
+static void read_password(lua_State *L, int index, dsc_lua_opts *opts) {
   lua_getfield(L, index, "password");
   if (lua_isnil(L, -1)) return;
   opts->core.password = dsc_lua_secret_make(L, lua_gettop(L));
   if (!opts->core.password) {
-    luaL_argerror(L, index, lua_pushfstring(L, "opts: option 'password': secret or string expected, got %s",
-                                            luaL_typename(L, -1)));
+    luaL_argerror(
+        L, index,
+        lua_pushfstring(L, "opts: option 'password': secret or string expected, got %s", luaL_typename(L, -1)));
   }
 }
 
 /* Pushes opts[name]; returns its index, 0 when it was not given. */
-static int push_other(lua_State *L, int index, const char *name)
-{
+static int push_other(lua_State *L, int index, const char *name) {
   lua_getfield(L, index, name);
   return lua_isnil(L, -1) ? 0 : lua_gettop(L);
 }
 
-static void read_callbacks(lua_State *L, int index, dsc_lua_opts *opts)
-{
+static void read_callbacks(lua_State *L, int index, dsc_lua_opts *opts) {
   opts->balancer = push_other(L, index, "balancer");
   if (opts->balancer) dsc_lua_hooks_check_balancer(L, opts->balancer, index);
   opts->route = push_other(L, index, "route");
@@ -164,8 +157,7 @@ static void read_callbacks(lua_State *L, int index, dsc_lua_opts *opts)
   if (opts->logger) dsc_lua_hooks_check_logger(L, opts->logger, index);
 }
 
-static dsc_err read_level(new_table *table, dsc_why *why)
-{
+static dsc_err read_level(new_table *table, dsc_why *why) {
   if (!table->log_level.p) return DSC_OK;
   table->opts.core.has_log_level = true;
   if (dsc_log_level_find(table->log_level, &table->opts.core.log_level)) return DSC_OK;
@@ -173,8 +165,7 @@ static dsc_err read_level(new_table *table, dsc_why *why)
                   DSC_STR_ARG(table->log_level));
 }
 
-dsc_err dsc_lua_options_discoverer(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why)
-{
+dsc_err dsc_lua_options_discoverer(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why) {
   new_table table = {.opts = {.weight = 100}};
   dsc_options_defaults(&table.opts.core);
   *opts = table.opts;
@@ -198,8 +189,7 @@ dsc_err dsc_lua_options_discoverer(lua_State *L, int index, dsc_lua_opts *opts, 
   return err;
 }
 
-void dsc_lua_options_open(lua_State *L)
-{
+void dsc_lua_options_open(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", calls_gc}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){CALLS, meta, NULL, NULL});
 }

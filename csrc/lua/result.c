@@ -11,8 +11,7 @@
 
 #define RESULT "discover.result"
 
-dsc_lua_result *dsc_lua_result_push(lua_State *L)
-{
+dsc_lua_result *dsc_lua_result_push(lua_State *L) {
   dsc_lua_result *box = lua_newuserdata(L, sizeof *box);
   box->r = NULL;
   box->cached = false;
@@ -20,38 +19,32 @@ dsc_lua_result *dsc_lua_result_push(lua_State *L)
   return box;
 }
 
-void dsc_lua_result_fail(dsc_lua_result *box, dsc_err err, const dsc_why *why)
-{
+void dsc_lua_result_fail(dsc_lua_result *box, dsc_err err, const dsc_why *why) {
   if (!box->r) box->r = dsc_result_new();
   if (box->r) dsc_result_fail(box->r, err, why->text[0] ? why->text : dsc_err_text(err));
 }
 
-size_t dsc_lua_result_size(const dsc_lua_result *box)
-{
+size_t dsc_lua_result_size(const dsc_lua_result *box) {
   const dsc_result *r = box->r;
   if (!r) return 0;
   return sizeof *r + r->body_len + 96 * r->headers.count + r->trace_cap * sizeof(dsc_trace) + 128;
 }
 
-dsc_lua_result *dsc_lua_result_check(lua_State *L)
-{
+dsc_lua_result *dsc_lua_result_check(lua_State *L) {
   return luaL_checkudata(L, 1, RESULT);
 }
 
 /* The result itself, or NULL: then it ended for want of memory. */
-static const dsc_result *check(lua_State *L)
-{
+static const dsc_result *check(lua_State *L) {
   return dsc_lua_result_check(L)->r;
 }
 
-static bool is_answered(const dsc_result *r)
-{
+static bool is_answered(const dsc_result *r) {
   return r && r->status > 0;
 }
 
 /* Pushes the cached value of a slot; false when there is none. */
-static bool push_cached(lua_State *L, const dsc_lua_result *box, int slot)
-{
+static bool push_cached(lua_State *L, const dsc_lua_result *box, int slot) {
   if (!box->cached) return false;
   dsc_compat_get_user(L, 1);
   lua_rawgeti(L, -1, slot);
@@ -62,8 +55,7 @@ static bool push_cached(lua_State *L, const dsc_lua_result *box, int slot)
 }
 
 /* Caches the value on top. */
-static void cache(lua_State *L, dsc_lua_result *box, int slot)
-{
+static void cache(lua_State *L, dsc_lua_result *box, int slot) {
   if (!box->cached) {
     lua_createtable(L, DSC_RESULT_TRACE, 0);
     dsc_compat_set_user(L, 1);
@@ -75,8 +67,7 @@ static void cache(lua_State *L, dsc_lua_result *box, int slot)
   lua_pop(L, 1);
 }
 
-void dsc_lua_result_push_body(lua_State *L, dsc_lua_result *box)
-{
+void dsc_lua_result_push_body(lua_State *L, dsc_lua_result *box) {
   dsc_result *r = box->r;
   if (push_cached(L, box, DSC_RESULT_BODY)) return;
   if (!is_answered(r)) {
@@ -89,8 +80,7 @@ void dsc_lua_result_push_body(lua_State *L, dsc_lua_result *box)
   r->body = NULL;
 }
 
-int dsc_lua_result_refuse(lua_State *L, const dsc_lua_result *box)
-{
+int dsc_lua_result_refuse(lua_State *L, const dsc_lua_result *box) {
   dsc_why why = {""};
   if (is_answered(box->r)) return 0;
   if (!box->r) return dsc_compat_fail(L, DSC_ENOMEM, NULL);
@@ -99,95 +89,98 @@ int dsc_lua_result_refuse(lua_State *L, const dsc_lua_result *box)
   return dsc_compat_fail(L, box->r->err, &why);
 }
 
-static int get_ok(lua_State *L)
-{
+static int get_ok(lua_State *L) {
   const dsc_result *r = check(L);
   lua_pushboolean(L, r && dsc_result_ok(r));
   return 1;
 }
 
-static int get_status(lua_State *L)
-{
+static int get_status(lua_State *L) {
   const dsc_result *r = check(L);
-  if (is_answered(r)) lua_pushinteger(L, r->status);
-  else lua_pushnil(L);
+  if (is_answered(r))
+    lua_pushinteger(L, r->status);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
-static int get_reason(lua_State *L)
-{
+static int get_reason(lua_State *L) {
   const dsc_result *r = check(L);
-  if (is_answered(r)) lua_pushstring(L, r->reason ? r->reason : "");
-  else lua_pushnil(L);
+  if (is_answered(r))
+    lua_pushstring(L, r->reason ? r->reason : "");
+  else
+    lua_pushnil(L);
   return 1;
 }
 
-static int get_http_version(lua_State *L)
-{
+static int get_http_version(lua_State *L) {
   const dsc_result *r = check(L);
-  if (!is_answered(r)) lua_pushnil(L);
-  else if (r->http_major >= 2) lua_pushfstring(L, "%d", r->http_major);
-  else lua_pushfstring(L, "%d.%d", r->http_major, r->http_minor);
+  if (!is_answered(r))
+    lua_pushnil(L);
+  else if (r->http_major >= 2)
+    lua_pushfstring(L, "%d", r->http_major);
+  else
+    lua_pushfstring(L, "%d.%d", r->http_major, r->http_minor);
   return 1;
 }
 
-static int get_headers(lua_State *L)
-{
+static int get_headers(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   if (push_cached(L, box, DSC_RESULT_HEADERS)) return 1;
-  if (box->r) dsc_lua_headers_push_table(L, &box->r->headers);
-  else lua_newtable(L);
+  if (box->r)
+    dsc_lua_headers_push_table(L, &box->r->headers);
+  else
+    lua_newtable(L);
   cache(L, box, DSC_RESULT_HEADERS);
   return 1;
 }
 
-static int get_body(lua_State *L)
-{
+static int get_body(lua_State *L) {
   dsc_lua_result_push_body(L, dsc_lua_result_check(L));
   return 1;
 }
 
-static int get_err(lua_State *L)
-{
+static int get_err(lua_State *L) {
   const dsc_result *r = check(L);
-  if (r && !r->err) lua_pushnil(L);
-  else lua_pushstring(L, dsc_err_name(r ? r->err : DSC_ENOMEM));
+  if (r && !r->err)
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, dsc_err_name(r ? r->err : DSC_ENOMEM));
   return 1;
 }
 
-static int get_why(lua_State *L)
-{
+static int get_why(lua_State *L) {
   const dsc_result *r = check(L);
   dsc_err err = r ? r->err : DSC_ENOMEM;
-  if (!err) lua_pushnil(L);
-  else lua_pushstring(L, r && r->why ? r->why : dsc_err_text(err));
+  if (!err)
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, r && r->why ? r->why : dsc_err_text(err));
   return 1;
 }
 
-static int get_node(lua_State *L)
-{
+static int get_node(lua_State *L) {
   const dsc_result *r = check(L);
-  if (r && r->node[0]) lua_pushstring(L, r->node);
-  else lua_pushnil(L);
+  if (r && r->node[0])
+    lua_pushstring(L, r->node);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
-static int get_attempts(lua_State *L)
-{
+static int get_attempts(lua_State *L) {
   const dsc_result *r = check(L);
   lua_pushinteger(L, r ? (lua_Integer)r->attempts : 0);
   return 1;
 }
 
-static int get_elapsed(lua_State *L)
-{
+static int get_elapsed(lua_State *L) {
   const dsc_result *r = check(L);
   lua_pushnumber(L, r ? r->elapsed : 0.0);
   return 1;
 }
 
-static void push_trace(lua_State *L, const dsc_trace *trace)
-{
+static void push_trace(lua_State *L, const dsc_trace *trace) {
   lua_createtable(L, 0, 4);
   dsc_compat_set_str(L, "node", trace->node);
   if (trace->status) dsc_compat_set_int(L, "status", (uint64_t)trace->status);
@@ -195,8 +188,7 @@ static void push_trace(lua_State *L, const dsc_trace *trace)
   dsc_compat_set_num(L, "seconds", trace->seconds);
 }
 
-static int get_trace(lua_State *L)
-{
+static int get_trace(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   if (push_cached(L, box, DSC_RESULT_TRACE)) return 1;
   lua_newtable(L);
@@ -208,8 +200,7 @@ static int get_trace(lua_State *L)
   return 1;
 }
 
-static int result_tostring(lua_State *L)
-{
+static int result_tostring(lua_State *L) {
   const dsc_result *r = check(L);
   dsc_why line = {""};
   if (!r) {
@@ -227,8 +218,7 @@ static int result_tostring(lua_State *L)
   return 1;
 }
 
-static int result_gc(lua_State *L)
-{
+static int result_gc(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_result *r = box->r;
   box->r = NULL;
@@ -236,8 +226,7 @@ static int result_gc(lua_State *L)
   return 0;
 }
 
-void dsc_lua_result_open(lua_State *L)
-{
+void dsc_lua_result_open(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", result_gc}, {"__tostring", result_tostring}, {NULL, NULL}};
   static const dsc_lua_field fields[] = {{"ok", get_ok},
                                          {"status", get_status},

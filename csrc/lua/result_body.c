@@ -13,8 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int result_header(lua_State *L)
-{
+static int result_header(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_str name = dsc_compat_check_str(L, 2);
   int found = 0;
@@ -30,8 +29,7 @@ static int result_header(lua_State *L)
   return 1;
 }
 
-static int result_header_list(lua_State *L)
-{
+static int result_header_list(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_str name = dsc_compat_check_str(L, 2);
   int n = 0;
@@ -46,8 +44,7 @@ static int result_header_list(lua_State *L)
 }
 
 /* Pushes the value of the body and returns 1, or what failed and returns 3. */
-static int push_json(lua_State *L)
-{
+static int push_json(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_why why = {""};
   lua_settop(L, 1);
@@ -58,21 +55,18 @@ static int push_json(lua_State *L)
   return err ? dsc_compat_fail(L, err, &why) : 1;
 }
 
-static int result_json(lua_State *L)
-{
+static int result_json(lua_State *L) {
   return push_json(L);
 }
 
 /* The body as text; "" when nobody answered. */
-static int result_string(lua_State *L)
-{
+static int result_string(lua_State *L) {
   dsc_lua_result_push_body(L, dsc_lua_result_check(L));
   if (lua_isnil(L, -1)) lua_pushliteral(L, "");
   return 1;
 }
 
-static int push_table(lua_State *L, bool list)
-{
+static int push_table(lua_State *L, bool list) {
   dsc_why why = {""};
   int pushed = push_json(L);
   if (pushed != 1) return pushed;
@@ -83,21 +77,18 @@ static int push_table(lua_State *L, bool list)
   return dsc_compat_fail(L, DSC_EINVALID, &why);
 }
 
-static int result_map(lua_State *L)
-{
+static int result_map(lua_State *L) {
   return push_table(L, false);
 }
 
-static int result_arr(lua_State *L)
-{
+static int result_arr(lua_State *L) {
   return push_table(L, true);
 }
 
 /* ------------------------------------------------------------------- save */
 
 /* `path` is changed and put back. */
-static bool make_parents(char *path)
-{
+static bool make_parents(char *path) {
   for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = '\0';
     bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
@@ -107,8 +98,7 @@ static bool make_parents(char *path)
   return true;
 }
 
-static bool write_all(int fd, dsc_str bytes)
-{
+static bool write_all(int fd, dsc_str bytes) {
   while (bytes.n > 0) {
     ssize_t n = write(fd, bytes.p, bytes.n);
     if (n < 0 && errno == EINTR) continue;
@@ -120,8 +110,7 @@ static bool write_all(int fd, dsc_str bytes)
 }
 
 /* Writes `temporary` (a mkstemp pattern: mode 0600) and renames it. Fails: errno, and the old file stays. */
-static bool replace_file(const char *path, char *temporary, dsc_str bytes)
-{
+static bool replace_file(const char *path, char *temporary, dsc_str bytes) {
   int fd = mkostemp(temporary, O_CLOEXEC);
   if (fd < 0) return false;
   bool ok = write_all(fd, bytes);
@@ -137,8 +126,7 @@ static bool replace_file(const char *path, char *temporary, dsc_str bytes)
   return false;
 }
 
-static int result_save(lua_State *L)
-{
+static int result_save(lua_State *L) {
   dsc_why why = {""};
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_str path = dsc_compat_check_str(L, 2);

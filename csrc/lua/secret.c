@@ -8,56 +8,51 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define SECRET "discover.secret"
+#define SECRET   "discover.secret"
 #define FILE_MAX 65536 /* a key file that is larger is a mistake */
 
 typedef struct secret_box {
   dsc_secret *secret;
 } secret_box;
 
-static secret_box *push_box(lua_State *L)
-{
+static secret_box *push_box(lua_State *L) {
   secret_box *box = lua_newuserdata(L, sizeof *box);
   box->secret = NULL;
   dsc_compat_set_class(L, SECRET);
   return box;
 }
 
-dsc_secret *dsc_lua_secret_test(lua_State *L, int index)
-{
+dsc_secret *dsc_lua_secret_test(lua_State *L, int index) {
   secret_box *box = dsc_compat_test(L, index, SECRET);
   return box ? box->secret : NULL;
 }
 
-void dsc_lua_secret_push(lua_State *L, dsc_secret *secret)
-{
+void dsc_lua_secret_push(lua_State *L, dsc_secret *secret) {
   push_box(L)->secret = dsc_secret_ref(secret);
 }
 
-static dsc_secret *push_new(lua_State *L, dsc_str bytes)
-{
+static dsc_secret *push_new(lua_State *L, dsc_str bytes) {
   secret_box *box = push_box(L);
   box->secret = dsc_secret_new(bytes);
   if (!box->secret) luaL_error(L, "not enough memory");
   return box->secret;
 }
 
-dsc_secret *dsc_lua_secret_make(lua_State *L, int index)
-{
+dsc_secret *dsc_lua_secret_make(lua_State *L, int index) {
   dsc_secret *secret = dsc_lua_secret_test(L, index);
-  if (secret) lua_pushvalue(L, index);
-  else if (lua_type(L, index) == LUA_TSTRING) secret = push_new(L, dsc_compat_check_str(L, index));
+  if (secret)
+    lua_pushvalue(L, index);
+  else if (lua_type(L, index) == LUA_TSTRING)
+    secret = push_new(L, dsc_compat_check_str(L, index));
   return secret;
 }
 
-int dsc_lua_secret_new(lua_State *L)
-{
+int dsc_lua_secret_new(lua_State *L) {
   push_new(L, dsc_compat_check_str(L, 1));
   return 1;
 }
 
-static dsc_err read_file(const char *path, char *bytes, size_t *n, dsc_why *why)
-{
+static dsc_err read_file(const char *path, char *bytes, size_t *n, dsc_why *why) {
   FILE *file = fopen(path, "rbe");
   if (!file) return dsc_fail(why, DSC_EIO, "%s: %s", path, strerror(errno));
   /* no buffer of the C library's may keep a copy */
@@ -70,8 +65,7 @@ static dsc_err read_file(const char *path, char *bytes, size_t *n, dsc_why *why)
   return DSC_OK;
 }
 
-int dsc_lua_secret_from_file(lua_State *L)
-{
+int dsc_lua_secret_from_file(lua_State *L) {
   dsc_str path = dsc_compat_check_str(L, 1);
   secret_box *box = push_box(L);
   char *bytes = lua_newuserdata(L, FILE_MAX + 1);
@@ -91,40 +85,38 @@ int dsc_lua_secret_from_file(lua_State *L)
   return 1;
 }
 
-static dsc_secret *check(lua_State *L)
-{
+static dsc_secret *check(lua_State *L) {
   secret_box *box = luaL_checkudata(L, 1, SECRET);
   return box->secret;
 }
 
-static int secret_equals(lua_State *L)
-{
+static int secret_equals(lua_State *L) {
   dsc_secret *secret = check(L);
   dsc_secret *other = dsc_lua_secret_test(L, 2);
   bool same;
-  if (other) same = dsc_secret_same(secret, other);
-  else if (lua_type(L, 2) == LUA_TSTRING) same = dsc_secret_equals(secret, dsc_compat_check_str(L, 2));
-  else return dsc_compat_type_error(L, 2, "string or secret");
+  if (other)
+    same = dsc_secret_same(secret, other);
+  else if (lua_type(L, 2) == LUA_TSTRING)
+    same = dsc_secret_equals(secret, dsc_compat_check_str(L, 2));
+  else
+    return dsc_compat_type_error(L, 2, "string or secret");
   lua_pushboolean(L, same);
   return 1;
 }
 
-static int secret_tostring(lua_State *L)
-{
+static int secret_tostring(lua_State *L) {
   lua_pushfstring(L, "secret(%d bytes)", (int)dsc_secret_length(check(L)));
   return 1;
 }
 
-static int secret_gc(lua_State *L)
-{
+static int secret_gc(lua_State *L) {
   secret_box *box = luaL_checkudata(L, 1, SECRET);
   dsc_secret_unref(box->secret);
   box->secret = NULL;
   return 0;
 }
 
-void dsc_lua_secret_open(lua_State *L)
-{
+void dsc_lua_secret_open(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", secret_gc}, {"__tostring", secret_tostring}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"equals", secret_equals}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){SECRET, meta, methods, NULL});

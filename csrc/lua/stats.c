@@ -8,21 +8,18 @@
 #include "lua/discoverer.h"
 #include "lua/headers.h"
 
-static void push_errors(lua_State *L, const uint64_t errors[DSC_ERR_COUNT], int first)
-{
+static void push_errors(lua_State *L, const uint64_t errors[DSC_ERR_COUNT], int first) {
   lua_createtable(L, 0, DSC_ERR_COUNT);
   for (int i = first; i < DSC_ERR_COUNT; i++) dsc_compat_set_int(L, dsc_err_name((dsc_err)i), errors[i]);
 }
 
-static void push_statuses(lua_State *L, const uint64_t statuses[6])
-{
+static void push_statuses(lua_State *L, const uint64_t statuses[6]) {
   static const char *const names[] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
   lua_createtable(L, 0, 6);
   for (int i = 0; i < 6; i++) dsc_compat_set_int(L, names[i], statuses[i]);
 }
 
-static void push_latency(lua_State *L, const uint64_t latency[DSC_COUNTERS_BUCKETS])
-{
+static void push_latency(lua_State *L, const uint64_t latency[DSC_COUNTERS_BUCKETS]) {
   lua_createtable(L, DSC_COUNTERS_BUCKETS, 0);
   for (int i = 0; i < DSC_COUNTERS_BUCKETS; i++) {
     bool is_last = i == DSC_COUNTERS_BUCKETS - 1;
@@ -33,8 +30,7 @@ static void push_latency(lua_State *L, const uint64_t latency[DSC_COUNTERS_BUCKE
   }
 }
 
-static void push_counts(lua_State *L, const dsc_stats_counts *counts)
-{
+static void push_counts(lua_State *L, const dsc_stats_counts *counts) {
   lua_createtable(L, 0, 14);
   dsc_compat_set_int(L, "calls", counts->calls);
   dsc_compat_set_int(L, "attempts", counts->attempts);
@@ -54,8 +50,7 @@ static void push_counts(lua_State *L, const dsc_stats_counts *counts)
   dsc_compat_set_num(L, "latency_sum", (double)counts->latency_sum_us / 1e6);
 }
 
-static void push_registry(lua_State *L, const dsc_registry_stats *registry)
-{
+static void push_registry(lua_State *L, const dsc_registry_stats *registry) {
   lua_createtable(L, 0, 16);
   dsc_compat_set_str(L, "kind", registry->kind);
   dsc_compat_set_str(L, "target", registry->target);
@@ -73,8 +68,7 @@ static void push_registry(lua_State *L, const dsc_registry_stats *registry)
   if (registry->last_heartbeat_age >= 0) dsc_compat_set_num(L, "last_heartbeat_age", registry->last_heartbeat_age);
 }
 
-static void push_node(lua_State *L, const dsc_stats_node *node)
-{
+static void push_node(lua_State *L, const dsc_stats_node *node) {
   lua_createtable(L, 0, 7);
   dsc_compat_set_str(L, "state", node->state);
   dsc_compat_set_int(L, "weight", node->weight);
@@ -85,8 +79,7 @@ static void push_node(lua_State *L, const dsc_stats_node *node)
   dsc_compat_set_int(L, "failures", node->failures);
 }
 
-static void push_app(lua_State *L, const dsc_stats_app *app)
-{
+static void push_app(lua_State *L, const dsc_stats_app *app) {
   push_counts(L, &app->counts);
   lua_createtable(L, 0, (int)app->n_nodes);
   for (size_t i = 0; i < app->n_nodes; i++) {
@@ -96,8 +89,7 @@ static void push_app(lua_State *L, const dsc_stats_app *app)
   lua_setfield(L, -2, "nodes");
 }
 
-static void push_stats(lua_State *L, const dsc_stats *stats)
-{
+static void push_stats(lua_State *L, const dsc_stats *stats) {
   lua_createtable(L, 0, 8);
   push_registry(L, &stats->registry);
   lua_setfield(L, -2, "registry");
@@ -115,13 +107,11 @@ static void push_stats(lua_State *L, const dsc_stats *stats)
   dsc_compat_set_int(L, "memory_bytes", stats->memory_bytes);
 }
 
-static void release(void *stats)
-{
+static void release(void *stats) {
   dsc_stats_free(stats);
 }
 
-static int push_text(lua_State *L, const dsc_stats *stats)
-{
+static int push_text(lua_State *L, const dsc_stats *stats) {
   dsc_buf *text = dsc_lua_headers_push_buf(L);
   dsc_err err = dsc_stats_prometheus(stats, text);
   if (err) return dsc_compat_fail(L, err, NULL);
@@ -129,8 +119,7 @@ static int push_text(lua_State *L, const dsc_stats *stats)
   return 1;
 }
 
-int dsc_lua_discoverer_stats(lua_State *L)
-{
+int dsc_lua_discoverer_stats(lua_State *L) {
   dsc_why why = {""};
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   dsc_str format = dsc_compat_opt_str(L, 2);
@@ -141,8 +130,10 @@ int dsc_lua_discoverer_stats(lua_State *L)
   if (box->d) holder->object = dsc_discoverer_stats(box->d);
   if (!holder->object) return dsc_compat_fail(L, box->d ? DSC_ENOMEM : DSC_ESTOPPED, NULL);
   int pushed = 1;
-  if (is_text) pushed = push_text(L, holder->object);
-  else push_stats(L, holder->object);
+  if (is_text)
+    pushed = push_text(L, holder->object);
+  else
+    push_stats(L, holder->object);
   dsc_compat_release(holder);
   return pushed;
 }

@@ -96,7 +96,8 @@ describe("#api callbacks", function()
     end)
 
     it("that raises ends the call", function()
-      for _, problem in ipairs { "boom", {}, 5, setmetatable({}, { __tostring = function() return "boom object" end }) } do
+      local object = setmetatable({}, { __tostring = function() return "boom object" end })
+      for _, problem in ipairs { "boom", {}, 5, object } do
         route(function() error(problem) end)
         local r = d:get("app", "/echo")
         assert.equal("route", r.err)
@@ -123,7 +124,8 @@ describe("#api callbacks", function()
     it("that sets what cannot be ends the call", function()
       local cases = {
         app = { 5, "", "a b" }, method = { true, "G T" }, path = { {}, "no-slash", "/a\r\nb" },
-        data = { 5, true, print }, headers = { "x", { ["a b"] = "x" }, { a = "x\ny" }, { a = true } }, attempts = { 1 }, colour = { 1 },
+        data = { 5, true, print }, headers = { "x", { ["a b"] = "x" }, { a = "x\ny" }, { a = true } }, attempts = { 1 },
+        colour = { 1 },
       }
       for name, values in pairs(cases) do
         for _, value in ipairs(values) do
@@ -368,7 +370,10 @@ describe("#api callbacks", function()
       route(function()
         depth = depth + 1
         deepest = math.max(deepest, depth)
-        if depth < 20 then results[#results + 1] = d:get("app", "/echo") end
+        if depth < 20 then
+          local inner = d:get("app", "/echo")
+          results[#results + 1] = inner
+        end
         depth = depth - 1
       end)
       local r = d:get("app", "/echo")

@@ -52,7 +52,8 @@ describe("#api calls and callers", function()
   end)
 
   it("encode queries", function()
-    local seen = echo(d:request { app = "app", path = "/echo", query = { b = "x y&=/?", a = { 1, 2 }, ["\195\164"] = true } })
+    local query = { b = "x y&=/?", a = { 1, 2 }, ["\195\164"] = true }
+    local seen = echo(d:request { app = "app", path = "/echo", query = query })
     assert.equal("/echo?a=1&a=2&b=x%20y%26%3D%2F%3F&%C3%A4=true", seen.target)
     assert.equal("/echo?z=1&a=2", echo(d:request { app = "app", path = "/echo?z=1", query = { a = 2 } }).target)
     assert.equal("/echo", echo(d:request { app = "app", path = "/echo", query = {} }).target)
@@ -84,7 +85,9 @@ describe("#api calls and callers", function()
     assert.equal("www.example.com", got["x-host"])
     assert.equal("https", got["x-scheme"])
     assert.equal("mine", got["x-own"])
-    for _, name in ipairs { "cookie", "authorization", "access-token", "x-other", "x-device-id" } do assert.is_nil(got[name]) end
+    for _, name in ipairs { "cookie", "authorization", "access-token", "x-other", "x-device-id" } do
+      assert.is_nil(got[name])
+    end
   end)
 
   it("let the user's headers win", function()
@@ -108,9 +111,12 @@ describe("#api calls and callers", function()
   end)
 
   it("use the relay list and names of the options", function()
-    local own = assert(discover.new { relay_headers = { "X-Mine", "X-Client-Ip" }, header_names = { client_ip = "X-Real-IP" } })
+    local own = assert(discover.new {
+      relay_headers = { "X-Mine", "X-Client-Ip" }, header_names = { client_ip = "X-Real-IP" },
+    })
     assert(own:set_node("app", s.addr, 1))
-    local headers = { get = function(_, name) return name == "X-Mine" and "m" or name == "X-User-Id" and "u" or nil end }
+    local values = { ["X-Mine"] = "m", ["X-User-Id"] = "u" }
+    local headers = { get = function(_, name) return values[name] end }
     local got = echo(own:from { headers = headers, remote_addr = "1.2.3.4" }:get("app", "/echo")).headers
     assert.equal("m", got["x-mine"])
     assert.equal("1.2.3.4", got["x-real-ip"])

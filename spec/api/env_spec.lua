@@ -51,7 +51,9 @@ describe("#api env", function()
     local r = lua_run([[
       local registry, app, opts = require "discover".from_env()
       print(registry, app, opts.weight, opts.calls.x.timeout)
-    ]], { env = { DISCOVER_REGISTRY = "memory://e", discover_app = "a b", DISCOVER_WEIGHT = "7", DISCOVER_CALLS_x = "1:5s" } })
+    ]], { env = {
+      DISCOVER_REGISTRY = "memory://e", discover_app = "a b", DISCOVER_WEIGHT = "7", DISCOVER_CALLS_x = "1:5s",
+    } })
     assert.matches("^memory://e\ta b\t7\t5", r.out, nil, nil, r.err)
   end)
 end)
@@ -74,7 +76,8 @@ describe("#api easy_start", function()
 
   it("takes the port it is told", function()
     local port = require "spec.support.port".free()
-    local d, ip, found = assert(discover.easy_start { registry = "memory://easy", app = "easy", listen = tostring(port) })
+    local opts = { registry = "memory://easy", app = "easy", listen = tostring(port) }
+    local d, ip, found = assert(discover.easy_start(opts))
     assert.equal(port, found)
     assert.is_string(ip)
     d:stop()

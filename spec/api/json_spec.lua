@@ -52,7 +52,9 @@ describe("#api json, decoding", function()
   end)
 
   it("names where it went wrong", function()
-    for _, text in ipairs { "", "{", "[1,]", '{"a" 1}', "nul", "1 2", '"\255"', "[1}", "NaN", "'x'", "{1:2}", '"a\0b"' } do
+    for _, text in ipairs {
+      "", "{", "[1,]", '{"a" 1}', "nul", "1 2", '"\255"', "[1}", "NaN", "'x'", "{1:2}", '"a\0b"',
+    } do
       local value, why, code = decode(text)
       assert.is_nil(value)
       assert.matches("^invalid: json: .* at byte %d+$", why)

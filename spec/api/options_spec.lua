@@ -42,7 +42,8 @@ describe("#api options of new", function()
   it("raises on unknown keys, naming what is known", function()
     raises("unknown option 'wieght' %(known: weight, calls,", discover.new, { wieght = 1 })
     raises("option names are strings, got a number", discover.new, { 1 })
-    raises("opts.calls%['x'%]: unknown option 'tmeout' %(known: timeout,", discover.new, { calls = { x = { tmeout = 1 } } })
+    raises("opts.calls%['x'%]: unknown option 'tmeout' %(known: timeout,", discover.new,
+      { calls = { x = { tmeout = 1 } } })
     raises("opts.calls%['x'%]: tls: unknown option 'cafile' %(known: ca,", discover.new,
       { calls = { x = { tls = { cafile = "x" } } } })
     raises("opts.calls: app names are strings", discover.new, { calls = { {} } })
@@ -70,8 +71,9 @@ describe("#api options of new", function()
       heartbeat = { 0, -1, nan, 1 / 0, "5", "x", "5 parsecs" }, ttl = { 0, 1, "0s" }, resync = { 0, 1e9 },
       stale_grace = { -1 }, start_timeout = { -0.001, "1" }, relay_headers = { { "a b" }, { "" } },
       header_names = { { client_ip = "a b" } },
-      calls = { { x = { timeout = 0 } }, { x = { timeout = -1 } }, { x = { deadline = nan } }, { x = { retry = "maybe" } },
-                { x = { max_attempts = 0 } }, { x = { max_body = -1 } }, { x = "has blank" }, { ["a b"] = {} }, { [""] = {} } },
+      calls = { { x = { timeout = 0 } }, { x = { timeout = -1 } }, { x = { deadline = nan } },
+                { x = { retry = "maybe" } }, { x = { max_attempts = 0 } }, { x = { max_body = -1 } },
+                { x = "has blank" }, { ["a b"] = {} }, { [""] = {} } },
     }
     for name, list in pairs(values) do
       for _, value in ipairs(list) do invalid("", discover.new, { [name] = value }) end
@@ -88,9 +90,13 @@ describe("#api options of new", function()
 
   it("takes what is right", function()
     local good = assert(discover.new {
-      weight = 0, calls = { ["*"] = { timeout = "500ms", deadline = 1.5, retry = "always", max_attempts = 3, max_body = 10,
-                                      http2 = true, ssl = true, tls = { verify = false }, max_in_flight = 5, queue = 5,
-                                      connect_timeout = 0.1, probe = "/health" }, old = "2:5s" },
+      weight = 0,
+      calls = {
+        ["*"] = { timeout = "500ms", deadline = 1.5, retry = "always", max_attempts = 3, max_body = 10, http2 = true,
+                  ssl = true, tls = { verify = false }, max_in_flight = 5, queue = 5, connect_timeout = 0.1,
+                  probe = "/health" },
+        old = "2:5s",
+      },
       call_retry_times = 3, balancer = "hash", route = print, logger = print, log_level = "debug",
       relay_headers = { "X-One" }, header_names = { client_ip = "X-Real-IP" }, metadata = { zone = "a", shard = 3 },
       heartbeat = "1s", ttl = 10, resync = 1, stale_grace = 0, start_timeout = 0, signals = false, shared = false,
@@ -115,7 +121,9 @@ describe("#api start and open", function()
   end)
 
   it("refuse addresses", function()
-    for _, addr in ipairs { "", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:70000", "::1:80", "[::1]", "a b:80", ":80" } do
+    for _, addr in ipairs {
+      "", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:70000", "::1:80", "[::1]", "a b:80", ":80",
+    } do
       invalid("", discover.start, "memory://o", "app", addr)
     end
     for _, addr in ipairs { "0.0.0.0:80", "[::]:80", ":80" } do
@@ -132,23 +140,28 @@ end)
 
 describe("#api methods", function()
   local methods = {
-    get = { { 1, "/" }, { "a" }, { "a", 1 }, { "a", "/", "x" }, { "a", "/", { [1] = "x" } }, { "a", "/", { x = true } } },
+    get = { { 1, "/" }, { "a" }, { "a", 1 }, { "a", "/", "x" }, { "a", "/", { [1] = "x" } },
+            { "a", "/", { x = true } } },
     head = { { {} }, { "a", {} }, { "a", "/", 1 } },
-    post = { { 1, "/" }, { "a", "/", 5 }, { "a", "/", true }, { "a", "/", print }, { "a", "/", "", 1 }, { "a", "/", nil, { x = {{}} } } },
+    post = { { 1, "/" }, { "a", "/", 5 }, { "a", "/", true }, { "a", "/", print }, { "a", "/", "", 1 },
+             { "a", "/", nil, { x = {{}} } } },
     put = { { "a", "/", 5 } }, patch = { { "a", "/", 5 } }, delete = { { "a", "/", 5 } },
-    request = { { 1 }, { "GET", 1 }, { "GET", "a" }, { "GET", "a", "/", 5 }, { {} }, { { app = "a" } }, { { app = 1, path = "/" } },
-                { { app = "a", path = "/", colour = 1 } }, { { app = "a", path = "/", timeout = true } },
+    request = { { 1 }, { "GET", 1 }, { "GET", "a" }, { "GET", "a", "/", 5 }, { {} }, { { app = "a" } },
+                { { app = 1, path = "/" } }, { { app = "a", path = "/", colour = 1 } },
+                { { app = "a", path = "/", timeout = true } },
                 { { app = "a", path = "/", query = "x" } }, { { app = "a", path = "/", query = { x = print } } },
                 { { app = "a", path = "/", query = { 1 } } }, { { app = "a", path = "/", data = 5 } },
                 { { app = "a", path = "/", headers = "x" } }, { { app = "a", path = "/", key = {} } },
                 { { app = "a", path = "/", no_body = 1 } }, { { app = "a", path = "/", node = 1 } },
                 { { app = "a", path = "/", stream = true } } },
-    from = { {}, { 1 }, { { headers = 1 } }, { { remote_addr = 1 } }, { { host = {} } }, { { headers = { x = true } } } },
+    from = { {}, { 1 }, { { headers = 1 } }, { { remote_addr = 1 } }, { { host = {} } },
+             { { headers = { x = true } } } },
     new_caller = { { 1 }, { {}, 1 } },
     pick = { {}, { 1 }, { "a", 1 } },
     app_client = { {}, { 1 } },
     add_external_app = { {}, { 1 }, { "a", 1 }, { "a", { colour = 1 } } },
-    set_node = { {}, { "a" }, { "a", 1, 1 }, { "a", "127.0.0.1:1" }, { "a", "127.0.0.1:1", "1" }, { "a", "127.0.0.1:1", 1, "x" } },
+    set_node = { {}, { "a" }, { "a", 1, 1 }, { "a", "127.0.0.1:1" }, { "a", "127.0.0.1:1", "1" },
+                 { "a", "127.0.0.1:1", 1, "x" } },
     get_app_nodes = { {}, { 1 } },
     set_load_balancer = { { 1 }, { "fastest" }, { {} }, { { next = 1 } }, { { colour = print } }, { print } },
     set_route = { { 1 }, { "x" }, { {} } }, set_logger = { { 1 }, { {} } }, on_event = { { 1 }, { {} } },
@@ -216,7 +229,9 @@ describe("#api methods", function()
   end)
 
   it("know no methods of later versions", function()
-    for _, name in ipairs { "open", "async", "poll", "pollfd", "events", "timeout", "getfd" } do assert.is_nil(d[name]) end
+    for _, name in ipairs { "open", "async", "poll", "pollfd", "events", "timeout", "getfd" } do
+      assert.is_nil(d[name])
+    end
   end)
 
   it("answer nil, message, stopped after stop", function()

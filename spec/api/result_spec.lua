@@ -6,7 +6,7 @@ local scripted = require "spec.support.scripted"
 -- A server that gives the same answer to every request, and a discoverer that knows it as "app".
 local function answering(...)
   local server = scripted.http("read_request", ...)
-  local d = assert(discover.new { call_retry_times = 1000 })
+  local d = assert(discover.new { call_retry_times = 1000, log_level = "off" })
   assert(d:set_node("app", server.addr, 1))
   return d, server
 end
@@ -66,7 +66,7 @@ describe("#api result", function()
 
   it("says what failed", function()
     local refused = port.refused()
-    local d = assert(discover.new())
+    local d = assert(discover.new { log_level = "off" })
     assert(d:set_node("app", refused.addr, 1))
     local r = d:get("app", "/")
     assert.is_false(r.ok)

@@ -31,7 +31,9 @@ describe("#api types", function()
   end)
 
   it("say something about each", function()
-    for line, name in text:gmatch "\n([^\n]*)\nfunction ([%w_.:]+)" do assert.matches("^%-%-%-", line, nil, nil, name) end
+    for line, name in text:gmatch "\n([^\n]*)\nfunction ([%w_.:]+)" do
+      assert.matches("^%-%-%-", line, nil, nil, name)
+    end
   end)
 
   it("load as Lua", function()
