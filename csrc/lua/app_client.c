@@ -1,8 +1,9 @@
 /*
-** app_client.c - the userdata of an app client: what route and balancer see of a call, or the state of a call made by hand.
+** app_client.c - the userdata of an app client: what route and balancer see of a call, or the state of a call made
+** by hand.
 **
-** Invariant: the core's object behind that of a running call is only there while a callback of that call runs; whoever keeps the
-** userdata longer gets a clear error, not a dangling pointer.
+** Invariant: the core's object behind that of a running call is only there while a callback of that call runs;
+** whoever keeps the userdata longer gets a clear error, not a dangling pointer.
 ** Threads: that of the lua_State.
 */
 #include "lua/app_client.h"

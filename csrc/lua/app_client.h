@@ -1,5 +1,6 @@
 /*
-** app_client.h - the userdata of an app client: what route and balancer see of a call, or the state of a call made by hand.
+** app_client.h - the userdata of an app client: what route and balancer see of a call, or the state of a call made
+** by hand.
 */
 #ifndef DSC_LUA_APP_CLIENT_H
 #define DSC_LUA_APP_CLIENT_H
@@ -31,16 +32,19 @@ void dsc_lua_app_client_open(lua_State *L);
 /* Pushes a userdata for one call; `data`, `request` and `logger` are stack indices, 0 for none. Owner's thread. */
 dsc_lua_ac *dsc_lua_app_client_push(lua_State *L, int u, int data, int request, int logger);
 
-/* Notes the userdata on top as that of a running call, and forgets it: from `enter` to `leave` the callbacks find it by its box. Owner's
-** thread. The second raises nothing. */
+/* Notes the userdata on top as that of a running call: callbacks find it by its box. Owner's thread. */
 void dsc_lua_app_client_begin(lua_State *L, int u, dsc_lua_ac *box);
-void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box); /* Owner's thread. */
 
-/* Gives the core what a route changed: headers and data; encodes tables. `v` is the index of the user value. In protected mode. Owner's thread. Raises: what
-** cannot be sent, except data that is no JSON: DSC_EINVALID with `why`. */
+/* Forgets it after the call: the box has no core object any more, unless made by hand. Owner's thread. Raises
+** nothing. */
+void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box);
+
+/* Gives the core what a route changed: headers and data; encodes tables. `v` is the index of the user value. In
+** protected mode. Owner's thread. Raises: what cannot be sent, except data that is no JSON: DSC_EINVALID with `why`. */
 dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *why);
 
-/* Returns the app client at index 1, whose core object is there. Owner's thread. Raises: another type, one whose callback is over. */
+/* Returns the app client at index 1, whose core object is there. Owner's thread. Raises: another type, one whose
+** callback is over. */
 dsc_lua_ac *dsc_lua_app_client_check(lua_State *L);
 
 /* next, next_with_node, check_app, log */

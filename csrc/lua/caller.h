@@ -21,8 +21,10 @@ void dsc_lua_caller_open(lua_State *L);
 /* Returns the caller at `index`, NULL when it is none. Owner's thread. Raises nothing. */
 dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index);
 
-/* d:from(request) and d:new_caller([request [, logger]]). Owner's thread. */
+/* d:from(request). Owner's thread. */
 int dsc_lua_caller_from(lua_State *L);
-int dsc_lua_caller_new(lua_State *L); /* Owner's thread. */
+
+/* d:new_caller([request [, logger]]). Owner's thread. */
+int dsc_lua_caller_new(lua_State *L);
 
 #endif

@@ -50,16 +50,21 @@ void dsc_compat_set_funcs(lua_State *L, const luaL_Reg *funcs);
 /* Pops a table and makes it the one user value of the userdata at `index`; pushes that table. The second raises
 ** nothing; a userdata without one gives anything. Owner's thread. */
 void dsc_compat_set_user(lua_State *L, int index);
-void dsc_compat_get_user(lua_State *L, int index); /* Owner's thread. */
 
-/* Pushes t[p] / pops a value into t[p], raw, with a pointer as key. Owner's thread. */
+/* Pushes the user value of a userdata; of one without, anything. Owner's thread. Raises nothing. */
+void dsc_compat_get_user(lua_State *L, int index);
+
+/* Pushes t[p], raw, with a pointer as key. Owner's thread. Raises nothing. */
 void dsc_compat_get_ptr(lua_State *L, int index, const void *p);
-void dsc_compat_set_ptr(lua_State *L, int index, const void *p); /* Owner's thread. */
+
+/* Pops a value into t[p], raw, with a pointer as key. Owner's thread. Raises: memory, for a new key. */
+void dsc_compat_set_ptr(lua_State *L, int index, const void *p);
 
 /* True for a number without a fraction that fits into 64 bits (never for a string). Owner's thread. Raises nothing. */
 bool dsc_compat_to_int(lua_State *L, int index, int64_t *value);
 
-/* Returns argument `arg`, which must be a string (numbers are none). Owner's thread. Borrowed while it is on the stack. Raises. */
+/* Returns argument `arg`, which must be a string (numbers are none). Owner's thread. Borrowed while it is on the
+** stack. Raises. */
 dsc_str dsc_compat_check_str(lua_State *L, int arg);
 
 /* The same, "" for none and nil. Owner's thread. Raises. */
@@ -77,11 +82,17 @@ int dsc_compat_answer(lua_State *L, dsc_err err, const dsc_why *why);
 /* Pushes a borrowed string. Owner's thread. */
 void dsc_compat_push_str(lua_State *L, dsc_str s);
 
-/* Sets t[name] of the table on top. Owner's thread. */
-void dsc_compat_set_str(lua_State *L, const char *name, const char *value); /* Owner's thread. */
-void dsc_compat_set_int(lua_State *L, const char *name, uint64_t value);    /* Owner's thread. */
-void dsc_compat_set_num(lua_State *L, const char *name, double value);      /* Owner's thread. */
-void dsc_compat_set_bool(lua_State *L, const char *name, bool value);       /* Owner's thread. */
+/* Sets t[name] of the table on top to a string. Owner's thread. */
+void dsc_compat_set_str(lua_State *L, const char *name, const char *value);
+
+/* Sets t[name] of the table on top to a whole number. Owner's thread. */
+void dsc_compat_set_int(lua_State *L, const char *name, uint64_t value);
+
+/* Sets t[name] of the table on top to a number. Owner's thread. */
+void dsc_compat_set_num(lua_State *L, const char *name, double value);
+
+/* Sets t[name] of the table on top to a boolean. Owner's thread. */
+void dsc_compat_set_bool(lua_State *L, const char *name, bool value);
 
 /* Pushes a userdata that owns a C object: `release(object)` runs when it is collected, or when the holder is told to.
 ** Owner's thread. The object is set afterwards, so that nothing is lost when this raises. */
@@ -89,7 +100,9 @@ typedef struct dsc_lua_holder {
   void *object;
   void (*release)(void *object);
 } dsc_lua_holder;
-dsc_lua_holder *dsc_compat_push_holder(lua_State *L, void (*release)(void *object)); /* Owner's thread. */
+
+/* Pushes a holder. Owner's thread. */
+dsc_lua_holder *dsc_compat_push_holder(lua_State *L, void (*release)(void *object));
 
 /* Releases what a holder owns now. Owner's thread. Raises nothing. */
 void dsc_compat_release(dsc_lua_holder *holder);

@@ -1,8 +1,9 @@
 /*
 ** discoverer.c - the userdata of a discoverer: made, entered, asked, stopped, collected.
 **
-** Invariants: the core's object lives until the userdata is collected, so that stats() and is_*() answer after stop(); a stopped one has
-** given back all that matters. `stop`, `close` and `__close` are one function; `__gc` runs no callback and does not wait.
+** Invariants: the core's object lives until the userdata is collected, so that stats() and is_*() answer after
+** stop(); a stopped one has given back all that matters. `stop`, `close` and `__close` are one function; `__gc` runs
+** no callback and does not wait.
 ** Threads: one at a time, that of the lua_State.
 */
 #include "lua/discoverer.h"

@@ -1,8 +1,9 @@
 /*
 ** discoverer.h - the userdata of a discoverer, its user value, and how a method enters the core.
 **
-** The user value is a table (in short U) that holds whatever Lua values belong to the discoverer: callbacks, the cache of node userdata, the
-** app clients of running calls. Callers, nodes and app clients have U too (or as [1] of theirs), and find the discoverer by it.
+** The user value is a table (in short U) that holds whatever Lua values belong to the discoverer: callbacks, the
+** cache of node userdata, the app clients of running calls. Callers, nodes and app clients have U too (or as [1] of
+** theirs), and find the discoverer by it.
 */
 #ifndef DSC_LUA_DISCOVERER_H
 #define DSC_LUA_DISCOVERER_H
@@ -59,20 +60,26 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L);
 /* Returns the discoverer at `index`. Owner's thread. Raises: another type. */
 dsc_lua_discoverer *dsc_lua_discoverer_check(lua_State *L, int index);
 
-/* Enters the core with the discoverer at stack index `self`; until dsc_lua_discoverer_leave() nothing may raise outside of callbacks. Owner's
-** thread. Fails: DSC_ESTOPPED, DSC_EFORKED with `why`, then not entered. Raises nothing. */
+/* Enters the core with the discoverer at stack index `self`; until dsc_lua_discoverer_leave() nothing may raise
+** outside of callbacks. Owner's thread. Fails: DSC_ESTOPPED, DSC_EFORKED with `why`, then not entered. Raises
+** nothing. */
 dsc_err dsc_lua_discoverer_enter(lua_State *L, int self, dsc_lua_frame *frame, dsc_why *why);
 
 /* Leaves. Owner's thread. Raises nothing. */
 void dsc_lua_discoverer_leave(dsc_lua_frame *frame);
 
-/* Tells the collector of `bytes` of C memory that hang on new userdata; it may run finalizers. Outside of frames. Owner's thread. */
+/* Tells the collector of `bytes` of C memory that hang on new userdata; it may run finalizers. Outside of frames.
+** Owner's thread. */
 void dsc_lua_discoverer_account(lua_State *L, dsc_lua_discoverer *box, size_t bytes);
 
-/* core.start(registry, app, addr, opts), core.open(registry, opts), core.new(opts). Owner's thread. */
+/* core.start(registry, app, addr, opts). Owner's thread. */
 int dsc_lua_discoverer_start(lua_State *L);
-int dsc_lua_discoverer_client(lua_State *L); /* Owner's thread. */
-int dsc_lua_discoverer_new(lua_State *L);    /* Owner's thread. */
+
+/* core.open(registry, opts). Owner's thread. */
+int dsc_lua_discoverer_client(lua_State *L);
+
+/* core.new(opts). Owner's thread. */
+int dsc_lua_discoverer_new(lua_State *L);
 
 /* The methods that other files give to the type. */
 extern const luaL_Reg dsc_lua_discoverer_node_methods[];  /* nodes and apps */

@@ -1,8 +1,9 @@
 /*
 ** hooks.c - Lua functions presented to the core as its callbacks.
 **
-** Invariants: a callback runs in protected mode, in the state of the method that dispatches it (the frame's ctx), so no error leaves a frame and
-** a yield is an error ("attempt to yield"). Between the core and lua_pcall nothing allocates: what is pushed was made beforehand.
+** Invariants: a callback runs in protected mode, in the state of the method that dispatches it (the frame's ctx), so
+** no error leaves a frame and a yield is an error ("attempt to yield"). Between the core and lua_pcall nothing
+** allocates: what is pushed was made beforehand.
 ** Threads: that of the lua_State.
 */
 #include "lua/hooks.h"

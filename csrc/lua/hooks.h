@@ -15,10 +15,13 @@ void dsc_lua_hooks_check_balancer(lua_State *L, int index, int arg);
 /* Raises unless it is a function or has the methods debug, info, warn and error. Owner's thread. */
 void dsc_lua_hooks_check_logger(lua_State *L, int index, int arg);
 
-/* Each stores what was checked (index 0 or nil: the default) in the user value of the discoverer at `self`; takes effect with
-** dsc_lua_hooks_apply(). Owner's thread. */
+/* Stores a balancer that was checked (index 0 or nil: the default) in the user value of the discoverer at `self`; takes
+** effect with dsc_lua_hooks_apply(). Owner's thread. */
 void dsc_lua_hooks_set_balancer(lua_State *L, int self, int index);
-void dsc_lua_hooks_set(lua_State *L, int self, int slot, int index); /* Owner's thread. */
+
+/* Stores a callback that was checked (index 0 or nil: none) in slot DSC_U_ROUTE, _LOGGER or _EVENT; takes effect with
+** dsc_lua_hooks_apply(). Owner's thread. */
+void dsc_lua_hooks_set(lua_State *L, int self, int slot, int index);
 
 /* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_apply(dsc_lua_discoverer *box);

@@ -1,5 +1,6 @@
 /*
-** hooks_set.c - which callbacks a discoverer has: checked, kept in its user value (so that cycles are collected), told to the core.
+** hooks_set.c - which callbacks a discoverer has: checked, kept in its user value (so that cycles are collected),
+** told to the core.
 **
 ** Threads: that of the lua_State.
 */

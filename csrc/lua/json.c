@@ -1,9 +1,10 @@
 /*
-** json.c - JSON text to Lua values and back, by yajl: it hands numbers over as raw text, so that no digit is lost, checks
-** UTF-8, and is told where its memory comes from. The only file that knows yajl; json_encode.c walks the values.
+** json.c - JSON text to Lua values and back, by yajl: it hands numbers over as raw text, so that no digit is lost,
+** checks UTF-8, and is told where its memory comes from. The only file that knows yajl; json_encode.c walks the
+** values.
 **
-** Invariants: all of yajl's memory hangs on a userdata, so that a Lua error may jump over yajl's frames: nothing is lost, and yajl is not
-** entered again with that handle. yajl ignores failing allocations, hence these raise.
+** Invariants: all of yajl's memory hangs on a userdata, so that a Lua error may jump over yajl's frames: nothing is
+** lost, and yajl is not entered again with that handle. yajl ignores failing allocations, hence these raise.
 ** Threads: that of the lua_State.
 */
 #include "lua/json.h"

@@ -1,5 +1,6 @@
 /*
-** json_encode.c - Lua values to JSON text: what is a list, what an object, which digits a number needs, and what is refused.
+** json_encode.c - Lua values to JSON text: what is a list, what an object, which digits a number needs, and what is
+** refused.
 **
 ** Threads: that of the lua_State.
 */

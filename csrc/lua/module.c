@@ -121,6 +121,17 @@ static void push_relay(lua_State *L) {
   }
 }
 
+/* for lua/discover alone: no part of the module `discover` */
+static const struct {
+  const char *name;
+  lua_CFunction function;
+} inner[] = {{"json_decode", dsc_lua_json_lua_decode},
+             {"json_encode", dsc_lua_json_lua_encode},
+             {"environ", core_environ},
+             {"host_list", core_host_list},
+             {"host_probe_port", core_host_probe_port},
+             {"host_is_global", core_host_is_global}};
+
 static void push_module(lua_State *L) {
   static const luaL_Reg funcs[] = {{"start", dsc_lua_discoverer_start},
                                    {"open", dsc_lua_discoverer_client},
@@ -129,15 +140,13 @@ static void push_module(lua_State *L) {
                                    {"secret_from_file", dsc_lua_secret_from_file},
                                    {"parse_call", core_parse_call},
                                    {"array", dsc_lua_json_array},
-                                   {"json_decode", dsc_lua_json_lua_decode},
-                                   {"json_encode", dsc_lua_json_lua_encode},
-                                   {"environ", core_environ},
-                                   {"host_list", core_host_list},
-                                   {"host_probe_port", core_host_probe_port},
-                                   {"host_is_global", core_host_is_global},
                                    {NULL, NULL}};
   lua_newtable(L);
   dsc_compat_set_funcs(L, funcs);
+  for (size_t i = 0; i < sizeof inner / sizeof *inner; i++) {
+    lua_pushcfunction(L, inner[i].function);
+    lua_setfield(L, -2, inner[i].name);
+  }
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
   push_methods(L);

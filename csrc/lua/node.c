@@ -1,9 +1,10 @@
 /*
-** node.c - the userdata of a node: one per node and discoverer as long as somebody holds it, so that equal nodes are the same
-** value and a pick makes no garbage.
+** node.c - the userdata of a node: one per node and discoverer as long as somebody holds it, so that equal nodes are
+** the same value and a pick makes no garbage.
 **
-** Invariants: a userdata holds a reference, so a node pointer in the weak cache means one node only. A userdata whose `data` was
-** asked for stays in DSC_U_DATA until its node is gone: the user's table must not vanish between two picks.
+** Invariants: a userdata holds a reference, so a node pointer in the weak cache means one node only. A userdata
+** whose `data` was asked for stays in DSC_U_DATA until its node is gone: the user's table must not vanish between
+** two picks.
 ** Threads: that of the lua_State; what is read is atomic or behind the table's lock.
 */
 #include "lua/node.h"

@@ -24,12 +24,14 @@ typedef struct dsc_lua_option {
   double min, max;
 } dsc_lua_option;
 
-/* Reads the table at `index` into `target` by a list of known options; keys that are absent leave their field. `what` names the table, `arg` its
-** argument. Owner's thread. Strings stay borrowed while the table lives. Fails: DSC_EINVALID with `why`. Raises: unknown keys, wrong types. */
+/* Reads the table at `index` into `target` by a list of known options; keys that are absent leave their field.
+** `what` names the table, `arg` its argument. Owner's thread. Strings stay borrowed while the table lives. Fails:
+** DSC_EINVALID with `why`. Raises: unknown keys, wrong types. */
 dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what, const dsc_lua_option *known,
                              void *target, dsc_why *why);
 
-/* Reads a time (seconds or a string with a unit) of at most 49 days. Owner's thread. Fails: DSC_EINVALID with `why`. Raises: wrong types. */
+/* Reads a time (seconds or a string with a unit) of at most 49 days. Owner's thread. Fails: DSC_EINVALID with `why`.
+** Raises: wrong types. */
 dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what, uint32_t *ms, dsc_why *why);
 
 /* Reads a whole number from `min` to `max`. Owner's thread. Fails: DSC_EINVALID with `why`. Raises: wrong types. */
@@ -39,8 +41,8 @@ dsc_err dsc_lua_options_count(lua_State *L, int index, int arg, const char *what
 /* Reads `retry`: idempotent, always or never. Owner's thread. Fails: DSC_EINVALID with `why`. */
 dsc_err dsc_lua_options_retry(dsc_str name, dsc_retry *retry, dsc_why *why);
 
-/* Makes a call config from the table or call string at `index`. Owner's thread. Caller owns one reference. Fails: DSC_EINVALID, DSC_ENOMEM
-** with `why`. Raises: other types, what a table raises. */
+/* Makes a call config from the table or call string at `index`. Owner's thread. Caller owns one reference. Fails:
+** DSC_EINVALID, DSC_ENOMEM with `why`. Raises: other types, what a table raises. */
 dsc_err dsc_lua_options_call(lua_State *L, int index, int arg, const char *what, dsc_call_config **config,
                              dsc_why *why);
 
@@ -66,8 +68,8 @@ typedef struct dsc_lua_opts {
   int relay;                   /* stack index of the list of names, 0: the default */
 } dsc_lua_opts;
 
-/* Reads the options at `index` (nil or none: the defaults). Leaves values on the stack that `opts` borrows from. Owner's
-** thread. Fails: DSC_EINVALID, DSC_ENOMEM with `why`. Raises: unknown keys, wrong types. */
+/* Reads the options at `index` (nil or none: the defaults). Leaves values on the stack that `opts` borrows from.
+** Owner's thread. Fails: DSC_EINVALID, DSC_ENOMEM with `why`. Raises: unknown keys, wrong types. */
 dsc_err dsc_lua_options_discoverer(lua_State *L, int index, dsc_lua_opts *opts, dsc_why *why);
 
 /* Makes the types. Owner's thread. */

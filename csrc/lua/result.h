@@ -33,7 +33,8 @@ dsc_lua_result *dsc_lua_result_check(lua_State *L);
 /* Pushes the body as a string, or nil when there was never an answer. Owner's thread. */
 void dsc_lua_result_push_body(lua_State *L, dsc_lua_result *box);
 
-/* Pushes nil, "code: sentence", "code" of a result that was never answered and returns 3; returns 0 if it was. Owner's thread. */
+/* Pushes nil, "code: sentence", "code" of a result that was never answered and returns 3; returns 0 if it was.
+** Owner's thread. */
 int dsc_lua_result_refuse(lua_State *L, const dsc_lua_result *box);
 
 /* The methods header, header_list, json, string, bytes, map, arr, save. */
