@@ -23,7 +23,8 @@ local function refused(res, culprit, name)
   assert.is_false(res.ok)
   assert.equal(0, res.attempts)
   assert.is_nil(res.status)
-  assert.is_true(res.why:find(culprit, 1, true) ~= nil, ("%s: %q does not name %q"):format(name or "", res.why, culprit))
+  assert.is_true(res.why:find(culprit, 1, true) ~= nil, ("%s: %q does not name %q"):format(name or "", res.why,
+    culprit))
   assert.is_nil(res.why:find "%c", "control characters in " .. quoted(res.why))
   assert.is_true(#res.why < 512)
 end
@@ -46,15 +47,20 @@ local function raises(culprit, fn, ...)
 end
 
 local bad_apps = {
-  { "", "empty" }, { " ", "blanks" }, { "a b", "a b" }, { "a\tb", "control" }, { "a\0b", "control" }, { "a\r\nb", "control" },
-  { "\127", "control" }, { ("x"):rep(300), "255" }, { ("x"):rep(256), "255" }, { " app", "blanks" }, { "app\n", "control" },
+  { "", "empty" }, { " ", "blanks" }, { "a b", "a b" }, { "a\tb", "control" }, { "a\0b", "control" }, { "a\r\nb",
+  "control" },
+  { "\127", "control" }, { ("x"):rep(300), "255" }, { ("x"):rep(256), "255" }, { " app", "blanks" }, { "app\n",
+  "control" },
 }
 
 local bad_addrs = {
-  { "", "no port" }, { "127.0.0.1", "no port" }, { "host", "no port" }, { "127.0.0.1:", "port" }, { "127.0.0.1:0", "port" },
+  { "", "no port" }, { "127.0.0.1", "no port" }, { "host", "no port" }, { "127.0.0.1:", "port" }, { "127.0.0.1:0",
+  "port" },
   { "127.0.0.1:70000", "port" }, { "127.0.0.1:-1", "port" }, { "127.0.0.1:80x", "port" }, { "127.0.0.1:080", "port" },
-  { ":80", "host" }, { "[::1]", "no port" }, { "::1:80", "brackets" }, { "2001:db8::1", "brackets" }, { "[::1:80", "brackets" },
-  { "[zz]:80", "host" }, { "a b:80", "host" }, { "a\0b:80", "host" }, { "a\r\nb:80", "host" }, { "127.0.0.1:80 ", "port" },
+  { ":80", "host" }, { "[::1]", "no port" }, { "::1:80", "brackets" }, { "2001:db8::1", "brackets" }, { "[::1:80",
+  "brackets" },
+  { "[zz]:80", "host" }, { "a b:80", "host" }, { "a\0b:80", "host" }, { "a\r\nb:80", "host" }, { "127.0.0.1:80 ",
+  "port" },
   { "http://a:80", "brackets" }, { "1.2.3:80", "host" }, { ("a"):rep(300) .. ":80", "host" }, { "a..b:80", "host" },
   { "127.0.0.1:80/path", "port" }, { "user@host:80", "host" },
 }
@@ -62,8 +68,10 @@ local bad_addrs = {
 local bad_weights = { -1, 1.5, 1e9, nan, math.huge, -math.huge, 1000001 }
 
 local bad_paths = {
-  { "", "path" }, { "x", "path" }, { " /", "path" }, { "http://evil/", "path" }, { "/a b", "path" }, { "/a\r\nX-Evil: 1", "path" },
-  { "/a\nb", "path" }, { "/a\0b", "path" }, { "/a\127", "path" }, { "/a#b", "path" }, { "/" .. ("x"):rep(65536), "path" },
+  { "", "path" }, { "x", "path" }, { " /", "path" }, { "http://evil/", "path" }, { "/a b", "path" },
+  { "/a\r\nX-Evil: 1", "path" },
+  { "/a\nb", "path" }, { "/a\0b", "path" }, { "/a\127", "path" }, { "/a#b", "path" }, { "/" .. ("x"):rep(65536),
+  "path" },
   { "/x HTTP/1.1\r\nHost: evil\r\n\r\n", "path" },
 }
 
@@ -137,7 +145,8 @@ describe("addresses #api", function()
 
   it("that are unusual but good are taken", function()
     local x = calls.client()
-    for _, addr in ipairs{ "[::1]:80", "[2001:db8::1]:65535", "host:1", "a-b.example:80", "127.0.0.1:65535", "[::ffff:1.2.3.4]:80",
+    for _, addr in ipairs{ "[::1]:80", "[2001:db8::1]:65535", "host:1", "a-b.example:80", "127.0.0.1:65535",
+      "[::ffff:1.2.3.4]:80",
                            "under_score:80" } do
       assert(x:set_node("svc", addr, 1))
       assert.equal(addr, x:get_app_nodes("svc")[addr].addr)
@@ -224,7 +233,8 @@ describe("paths #api", function()
   it("that are long or odd but good are taken", function()
     local s = calls.answering()
     local x = calls.client{ s }
-    for _, path in ipairs{ "/", "/?", "//", "/a%20b?c=d&e", "/gr\195\188n", "/" .. ("x"):rep(60000), "/../..", "/a;b=c,d'\"<>|" } do
+    for _, path in ipairs{ "/", "/?", "//", "/a%20b?c=d&e", "/gr\195\188n", "/" .. ("x"):rep(60000), "/../..",
+      "/a;b=c,d'\"<>|" } do
       assert.is_true(x:get("svc", path).ok, quoted(path))
       local requests = s:requests()
       assert.equal(path, requests[#requests].path)
@@ -319,7 +329,8 @@ describe("requests #api", function()
         refused(d:request{ app = "svc", path = "/", [key] = value }, key, key .. " = " .. quoted(value))
       end
     end
-    for key, value in pairs{ timeout = true, deadline = {}, max_attempts = "3", max_body = "1", retry = 7, no_body = 1, key = {},
+    for key, value in pairs{ timeout = true, deadline = {}, max_attempts = "3", max_body = "1", retry = 7,
+      no_body = 1, key = {},
                              query = "a=b" } do
       raises(key, d.request, d, { app = "svc", path = "/", [key] = value })
     end
@@ -349,7 +360,8 @@ describe("options #api", function()
         failed(key, key .. " = " .. tostring(value), discover.new{ [key] = value })
       end
     end
-    for key, values in pairs{ timeout = { 0, -1, nan, 1e9 }, deadline = { 0 }, connect_timeout = { 0, "x" }, retry = { "no" },
+    for key, values in pairs{ timeout = { 0, -1, nan, 1e9 }, deadline = { 0 }, connect_timeout = { 0, "x" },
+      retry = { "no" },
                               max_attempts = { 0, 1.5 }, max_in_flight = { -1 } } do
       for _, value in ipairs(values) do
         local name = key .. " = " .. quoted(value)

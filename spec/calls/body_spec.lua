@@ -135,7 +135,8 @@ describe("a body that is sent #api", function()
   end)
 
   it("is left out with no_body", function()
-    local request = sent(function(d) return d:request{ method = "POST", app = "svc", path = "/", data = "x", no_body = true } end)
+    local request = sent(function(d) return d:request{ method = "POST", app = "svc", path = "/", data = "x",
+      no_body = true } end)
     assert.equal("", request.body)
     request = sent(function(d)
       local caller = d:new_caller()
@@ -175,7 +176,8 @@ describe("a body that is received #api", function()
   end)
 
   it("is empty for HEAD, 204 and 304, whatever Content-Length says", function()
-    local s = scripted.http("read_request", { "send", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nX-A: b\r\n\r\n" }, "loop")
+    local s = scripted.http("read_request", { "send", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nX-A: b\r\n\r\n" },
+      "loop")
     local d = calls.client{ s }
     for _ = 1, 2 do
       local res = d:head("svc", "/")

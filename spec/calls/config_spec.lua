@@ -95,7 +95,8 @@ end)
 describe("http2 and ssl #api", function()
   it("parse; a call to such an app is invalid and says so", function()
     local s = calls.answering()
-    for _, config in ipairs{ { http2 = true }, { ssl = true }, { http2 = true, ssl = true }, "2:500ms", "s", "h2c", "500ms" } do
+    for _, config in ipairs{ { http2 = true }, { ssl = true }, { http2 = true, ssl = true }, "2:500ms", "s", "h2c",
+      "500ms" } do
       local d = calls.client({ s }, { calls = { svc = config } })
       local res = d:get("svc", "/")
       assert.equal("invalid", res.err)
@@ -114,7 +115,8 @@ describe("fault 10: a call string #api", function()
   local function parsed(text) return assert(discover.parse_call(text)) end
 
   it("with a duration of any unit is a timeout, never a token", function()
-    for text, seconds in pairs{ ["10m"] = 600, ["1.5s"] = 1.5, ["500ms"] = 0.5, ["250"] = 0.25, ["1h"] = 3600, ["1m30s"] = 90,
+    for text, seconds in pairs{ ["10m"] = 600, ["1.5s"] = 1.5, ["500ms"] = 0.5, ["250"] = 0.25, ["1h"] = 3600,
+      ["1m30s"] = 90,
                                 ["1500us"] = 0.002, ["1500\194\181s"] = 0.002, ["2s:1"] = 2 } do
       local config = parsed(text)
       assert.is_true(math.abs(config.timeout - seconds) < 1e-9, text .. ": " .. tostring(config.timeout))
@@ -135,7 +137,8 @@ describe("fault 10: a call string #api", function()
   it("keeps the older meaning: HTTP/2 unless it says 1, TLS with s, anything else the token", function()
     for text, expected in pairs{
       ["abc"] = { true, false, "abc" }, ["1:abc"] = { false, false, "abc" }, ["s:abc"] = { true, true, "abc" },
-      ["https"] = { true, true }, ["http"] = { false, false }, ["h2c:x.y-z"] = { true, false, "x.y-z" }, ["2:s"] = { true, true },
+      ["https"] = { true, true }, ["http"] = { false, false }, ["h2c:x.y-z"] = { true, false, "x.y-z" },
+        ["2:s"] = { true, true },
       ["::1::"] = { false, false },
     } do
       local config = parsed(text)
@@ -451,7 +454,8 @@ describe("logging #api", function()
       local n = 0
       for _, record in ipairs(journal) do if record.method then n = n + 1 end end
       -- Two calls: a failed attempt and one that is well, then either again.
-      if level == "info" then assert.is_true(n >= expected) else assert.is_true(n == expected or n == 2 * expected, level) end
+      if level == "info" then assert.is_true(n >= expected) else assert.is_true(n == expected or n == 2 * expected,
+        level) end
     end
   end)
 

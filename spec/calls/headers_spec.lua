@@ -109,7 +109,8 @@ describe("relaying #api", function()
   local listed = {
     ["X-Client-Ip"] = "203.0.113.7", ["X-User-Id"] = "7", ["X-Device-Id"] = "d7", ["X-Client-App-Name"] = "app",
     ["X-Client-App-Version"] = "1.2", ["X-Session-Id"] = "s7", ["X-Request-Id"] = "r7", ["X-Host"] = "shop.example",
-    ["X-Scheme"] = "https", ["User-Agent"] = "browser/1", traceparent = "00-aa-bb-01", tracestate = "a=1", baggage = "b=2",
+    ["X-Scheme"] = "https", ["User-Agent"] = "browser/1", traceparent = "00-aa-bb-01", tracestate = "a=1",
+      baggage = "b=2",
   }
 
   it("passes on the names of the list, in any case #core", function()
@@ -137,7 +138,8 @@ describe("relaying #api", function()
       Cookie = "c=1", Authorization = "Basic x", ["Access-Token"] = "t", ["X-Own"] = "yes", ["X-User-Id"] = "7",
     } }:get("svc", "/echo"))
     assert.equal("yes", got["x-own"])
-    for _, name in ipairs{ "cookie", "authorization", "access-token", "x-user-id" } do assert.is_nil(got[name], name) end
+    for _, name in ipairs{ "cookie", "authorization", "access-token", "x-user-id" } do assert.is_nil(got[name],
+      name) end
   end)
 
   it("skips what is empty or blank", function()
@@ -213,7 +215,8 @@ describe("fault 17: X-Forwarded-For #api", function()
 
   it("joins several lines, and keeps an X-Client-Ip that came", function()
     local got = seen(client():from{ remote_addr = "203.0.113.9:1", headers = {
-      ["X-Forwarded-For"] = { "198.51.100.1", "198.51.100.2" }, ["X-Client-Ip"] = "198.51.100.1" } }:get("svc", "/echo"))
+      ["X-Forwarded-For"] = { "198.51.100.1", "198.51.100.2" }, ["X-Client-Ip"] = "198.51.100.1" } }:get("svc",
+        "/echo"))
     assert.equal("198.51.100.1, 198.51.100.2, 203.0.113.9", got["x-forwarded-for"])
     assert.equal("198.51.100.1", got["x-client-ip"])
   end)
@@ -249,7 +252,8 @@ end)
 describe("headers of the user #api", function()
   it("are sent as they are: repeated ones, numbers, bytes above 127", function()
     local got, request = seen(client():get("svc", "/echo", {
-      ["X-List"] = { "a", "b", "c" }, ["X-Number"] = 7, ["X-Empty"] = "", ["X-Bytes"] = "gr\195\188n", ["X-Tab"] = "a\tb" }))
+      ["X-List"] = { "a", "b", "c" }, ["X-Number"] = 7, ["X-Empty"] = "", ["X-Bytes"] = "gr\195\188n",
+        ["X-Tab"] = "a\tb" }))
     assert.same({ "a", "b", "c" }, request.lists["x-list"])
     assert.equal("7", got["x-number"])
     assert.equal("", got["x-empty"])

@@ -1,4 +1,5 @@
--- Callbacks of the user: calls inside them, eight deep and deeper; stop inside them; and whatever else they may do wrong.
+-- Callbacks of the user: calls inside them, eight deep and deeper; stop inside them; and whatever else they
+-- may do wrong.
 local calls = require "spec.support.calls"
 local discover = require "discover"
 local lua_run = require "spec.support.lua_run"
@@ -56,7 +57,6 @@ for name, install in pairs(kinds) do
         depth = depth - 1
       end)
       for _ = 1, 3 do
-        errs = {}
         local res = d:get("svc", "/in")
         assert.is_true(res.ok, tostring(res))
         assert.equal("well", res.body)
@@ -243,7 +243,8 @@ describe("a route #api", function()
   it("that raises ends the call with `route` and what it raised #core", function()
     ended(function() error "my mistake" end, "route", "my mistake")
     ended(function() error { code = 7 } end, "route", "table")
-    ended(function() error(setmetatable({}, { __tostring = function() return "an object" end })) end, "route", "an object")
+    ended(function() error(setmetatable({}, { __tostring = function() return "an object" end })) end, "route",
+      "an object")
     ended(function() error() end, "route")
     ended(function() local x = nil; return x.y end, "route", "index")
     ended(function(ac) ac.app = 7 end, "route", "app")
@@ -416,7 +417,8 @@ describe("a logger or listener #api", function()
       local d = discover.new{ call_retry_times = 1 }
       d:set_node("svc", arg[1], 1000000)
       d:set_node("svc", arg[2], 1)
-      for _, fn in ipairs{ function() error "my mistake" end, function() coroutine.yield() end, function() error {} end } do
+      for _, fn in ipairs{ function() error "my mistake" end, function() coroutine.yield() end,
+        function() error {} end } do
         d:set_logger(fn)
         d:on_event(fn)
         assert(d:get("svc", "/").ok)
