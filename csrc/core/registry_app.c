@@ -134,6 +134,7 @@ void dsc_registry_app_on_subscribed(void *ud, dsc_str name) {
   app->subscribed = true;
   app->refused = false;
   app->want_read = true;
+  if (app->owns > 0) dsc_registry_own_heard_from_locked(r, name);
   go_on(app);
 }
 

@@ -43,11 +43,13 @@ typedef struct dsc_own {
   bool renewed;   /* its metadata is to be put, not its weight */
   bool announced; /* listeners were told that it is registered */
   bool troubled;  /* listeners were told that it fails */
+  bool unsure;    /* a goodbye may have been missed since the last that went out */
   uint32_t echoes;    /* goodbyes of our own that we are still to hear */
   uint32_t relapses;  /* times it was lost in the present second */
   uint64_t relapse_ms;
   uint64_t beat_ms;   /* the next heartbeat */
   uint64_t retry_ms;  /* nothing before that, after a refusal; 0: at once */
+  uint64_t quiet_ms;  /* not announced before that, after many relapses */
   uint64_t trouble_since_ms;
   uint32_t tries;
   /* constant, last: "<app> <addr>", the key in the registry's map */
@@ -90,10 +92,13 @@ struct dsc_registry {
   dsc_store *store; /* NULL: kind none, or ended */
   dsc_timer *timer; /* loop's thread only */
   uint64_t due_ms;  /* what the timer is set to */
+  uint64_t wake_ms; /* when dsc_registry_shared_expire() has to look; 0: never */
   dsc_map owns, apps;
   bool commands, messages; /* what of the store stands */
   bool failed;             /* the last try to connect did not succeed */
   bool told_down, told_up;
+  bool unsteady;           /* went down soon after it was told to be back: told again once it has stood for a while */
+  uint64_t up_ms, back_ms; /* when it came up; when it was told to be back, 0: never */
   bool closing, no_reap;
   uint64_t close_by_ms;
   uint64_t n_messages, n_bad_messages, n_reads, n_resyncs, n_heartbeats, n_lost;
@@ -144,6 +149,10 @@ uint64_t dsc_registry_own_heard_goodbye_locked(dsc_own *own, uint64_t now);
 
 /* Frees what has said its goodbye. Returns the number of those that have not (only looked at when closing). Loop's thread (memory: any). */
 size_t dsc_registry_own_tidy_locked(dsc_registry *r);
+
+/* The channel of `app` is heard from now on: a goodbye before that was missed, so its own nodes look whether they are still there. Loop's thread
+** (memory: any). */
+void dsc_registry_own_heard_from_locked(dsc_registry *r, dsc_str app);
 
 /* Commands can be sent again: everything is due now. Loop's thread (memory: any). */
 void dsc_registry_own_up_locked(dsc_registry *r, bool messages_only);

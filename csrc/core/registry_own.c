@@ -138,6 +138,8 @@ static void on_removed(void *ud, const dsc_store_answer *answer) {
     recover(own);
     if (own->announced) tell(own, DSC_EVENT_UNREGISTERED, NULL);
     own->announced = false;
+    /* the tick takes the entry out, and ends a registry that waited for this */
+    if (!is_wanted(own)) dsc_registry_run_arm_locked(own->registry, dsc_clock_now_ms());
   }
   dsc_registry_tell_change(own->registry);
   go_on(own);
@@ -150,9 +152,11 @@ static dsc_err act(dsc_own *own) {
   dsc_store_node node = {.app = own_app(own), .addr = own_addr(own), .weight = own->weight};
   node.metadata = dsc_str_of(own->metadata);
   own->busy = true;
+  own->unsure = false;
   if (!is_wanted(own)) {
+    dsc_followed *heard = dsc_map_get(&own->registry->apps, own_app(own));
     node.weight = 0;
-    own->echoes += own->registry->messages;
+    own->echoes += heard && heard->subscribed;
     return store->ops->remove(store, &node, on_removed, own);
   }
   bool put = !own->stored || own->changed || own->renewed;
@@ -172,9 +176,10 @@ uint64_t dsc_registry_own_step_locked(dsc_own *own, uint64_t now) {
     return DSC_REGISTRY_NEVER;
   }
   if (own->retry_ms > now) return own->retry_ms;
+  if (is_wanted(own) && own->quiet_ms > now) return own->quiet_ms;
   if (is_wanted(own) && own->stored && !own->changed && !own->renewed) {
     if (r->store->ops->lasting) return DSC_REGISTRY_NEVER;
-    if (own->beat_ms > now) return own->beat_ms;
+    if (own->beat_ms > now && !own->unsure) return own->beat_ms;
   }
   bool was_changed = own->changed, was_renewed = own->renewed;
   dsc_err err = act(own);
@@ -197,11 +202,21 @@ uint64_t dsc_registry_own_heard_goodbye_locked(dsc_own *own, uint64_t now) {
     own->relapse_ms = now;
     own->relapses = 0;
   }
-  if (own->relapses++ >= MAX_RELAPSES) own->retry_ms = now + 1000;
+  if (own->relapses++ >= MAX_RELAPSES) own->quiet_ms = own->relapse_ms + 1000;
   lose(own, "somebody announced this node gone");
   own->stored = false;
   own->changed = true;
   return dsc_registry_own_step_locked(own, now);
+}
+
+void dsc_registry_own_heard_from_locked(dsc_registry *r, dsc_str app) {
+  size_t at = 0;
+  dsc_own *own;
+  while ((own = dsc_map_next(&r->owns, &at)) != NULL) {
+    if (!dsc_str_equal(own_app(own), app)) continue;
+    own->unsure = own->sent;
+    if (own->unsure) go_on(own);
+  }
 }
 
 void dsc_registry_own_up_locked(dsc_registry *r, bool messages_only) {
@@ -316,12 +331,9 @@ static dsc_own *find_spelled_locked(dsc_registry *r, dsc_str app, dsc_str addr) 
 static bool await_gone_locked(dsc_registry *r, dsc_str app, dsc_str addr, uint32_t ms) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += ms / 1000;
-  until.tv_nsec += (long)(ms % 1000) * 1000000L;
-  if (until.tv_nsec >= 1000000000L) {
-    until.tv_sec++;
-    until.tv_nsec -= 1000000000L;
-  }
+  long nanoseconds = until.tv_nsec + (long)(ms % 1000) * 1000000L;
+  until.tv_sec += ms / 1000 + nanoseconds / 1000000000L;
+  until.tv_nsec = nanoseconds % 1000000000L;
   for (;;) {
     /* found anew each time: it is freed once it has gone */
     dsc_own *own = dsc_registry_own_find_locked(r, app, addr);

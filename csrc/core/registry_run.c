@@ -18,6 +18,7 @@
 
 #define GOODBYE_MS 1000
 #define GOODBYE_DOWN_MS 100
+#define STEADY_MS 5000
 #define CLOSE_ROUNDS 400 /* of 5 ms, for connections to be closed; two are usual */
 
 bool dsc_registry_run_is_forked(const dsc_registry *r) {
@@ -25,6 +26,23 @@ bool dsc_registry_run_is_forked(const dsc_registry *r) {
 }
 
 /* ---- ticks */
+
+static void tell_up_locked(dsc_registry *r, uint64_t now) {
+  if (r->told_down) r->back_ms = now;
+  if (r->told_down) dsc_registry_tell_log(r, DSC_LOG_WARN, "the registry %s is back", r->config.text);
+  r->told_down = false;
+  r->told_up = true;
+  dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_UP, dsc_str_of(""), dsc_str_of(""), NULL);
+}
+
+/* A registry that comes and goes is told down once, and up when it has stood for a while. Returns when to look again. */
+static uint64_t tell_steady_locked(dsc_registry *r, uint64_t now) {
+  if (!r->unsteady || !r->commands || !r->messages) return DSC_REGISTRY_NEVER;
+  if (now < r->up_ms + STEADY_MS) return r->up_ms + STEADY_MS;
+  r->unsteady = false;
+  tell_up_locked(r, now);
+  return DSC_REGISTRY_NEVER;
+}
 
 static uint64_t step_all_locked(dsc_registry *r, uint64_t now) {
   uint64_t due = DSC_REGISTRY_NEVER;
@@ -56,7 +74,9 @@ static void tick_locked(dsc_registry *r) {
   if (!r->store) return;
   r->due_ms = DSC_REGISTRY_NEVER;
   dsc_registry_app_tidy_locked(r);
-  uint64_t due = step_all_locked(r, now);
+  uint64_t due = step_all_locked(r, now), steady = tell_steady_locked(r, now);
+  if (steady < due) due = steady;
+  if (r->wake_ms && r->wake_ms < due) due = r->wake_ms;
   size_t left = dsc_registry_own_tidy_locked(r);
   if (r->closing) {
     uint64_t end = close_locked(r, left, now);
@@ -98,6 +118,7 @@ static void on_tick(void *ud) {
   dsc_registry *r = ud;
   pthread_mutex_lock(r->lock);
   if (r->signals && dsc_signal_caught() != 0) begin_close_locked(r);
+  if (r->wake_ms && dsc_clock_now_ms() >= r->wake_ms) r->wake_ms = 0; /* dsc_registry_shared_expire() follows */
   tick_locked(r);
   pthread_mutex_unlock(r->lock);
   dsc_registry_shared_expire(r, dsc_clock_now_ms());
@@ -107,19 +128,17 @@ static void on_tick(void *ud) {
 
 static void tell_up_or_down_locked(dsc_registry *r, bool denied, const char *why) {
   bool up = r->commands && r->messages;
-  if (up && r->told_down) {
-    r->told_down = false;
-    dsc_registry_tell_log(r, DSC_LOG_WARN, "the registry %s is back", r->config.text);
-    dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_UP, dsc_str_of(""), dsc_str_of(""), NULL);
-  } else if (up && !r->told_up) {
-    dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_UP, dsc_str_of(""), dsc_str_of(""), NULL);
-  } else if (!up && why[0] && !r->told_down) {
+  uint64_t now = dsc_clock_now_ms();
+  if (up) {
+    r->up_ms = now;
+    if (!r->unsteady && (r->told_down || !r->told_up)) tell_up_locked(r, now);
+  } else if (why[0] && !r->told_down) {
     r->told_down = true;
+    r->unsteady = r->back_ms && now < r->back_ms + STEADY_MS;
     dsc_registry_tell_log(r, DSC_LOG_ERROR, "the registry %s %s, trying on: %s", r->config.text,
                           denied ? "refuses the credentials" : "cannot be reached", why);
     dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_DOWN, dsc_str_of(""), dsc_str_of(""), why);
   }
-  if (up) r->told_up = true;
 }
 
 static void on_state(void *ud, bool commands, bool messages, bool denied, const char *why) {

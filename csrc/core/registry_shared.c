@@ -40,7 +40,7 @@ static void on_exit_of_process(void) {
   dsc_list_init(&ending);
   pthread_mutex_lock(&lock);
   FOR_ALL(at, r) {
-    if (r->loop) dsc_registry_run_close(r);
+    if (r->loop || r->holds == 0) dsc_registry_run_close(r);
   }
   dsc_list_move(&ending, &all);
   pthread_mutex_unlock(&lock);
@@ -49,8 +49,8 @@ static void on_exit_of_process(void) {
     dsc_registry *r = DSC_LIST_ENTRY(link, dsc_registry, link);
     uint64_t now = dsc_clock_now_ms();
     bool joined = dsc_registry_run_join(r, now < until ? (int64_t)(until - now) : 0);
-    /* one that was not left may still be looked at, or be in the middle of being closed, by its holder */
-    if (joined && r->leaving) dsc_registry_run_free(r);
+    /* one that is held may still be looked at by its holder */
+    if (joined && (r->leaving || r->linger_ms)) dsc_registry_run_free(r);
   }
 }
 
@@ -147,39 +147,43 @@ dsc_err dsc_registry_shared_open(dsc_registry **r, dsc_registry_options *options
   return err;
 }
 
+/* Without holders from now on. Its thread looks again when the time is over; the kick comes before others may free it. */
+static void linger_locked(dsc_registry *r) {
+  r->linger_ms = dsc_clock_now_ms() + LINGER_MS;
+  pthread_mutex_lock(r->lock);
+  r->wake_ms = r->linger_ms;
+  dsc_registry_run_kick_locked(r);
+  pthread_mutex_unlock(r->lock);
+}
+
 void dsc_registry_shared_close(dsc_registry *r, bool wait) {
   pthread_mutex_lock(&lock);
   bool last = --r->holds == 0;
-  bool linger = last && r->shared;
-  bool ends = last && !linger;
-  if (linger) r->linger_ms = dsc_clock_now_ms() + LINGER_MS;
-  if (ends && (wait || !r->loop)) dsc_list_remove(&r->link);
-  if (ends && !wait) r->leaving = true;
-  pthread_mutex_unlock(&lock);
-  if (linger) {
-    pthread_mutex_lock(r->lock);
-    dsc_registry_run_kick_locked(r);
-    pthread_mutex_unlock(r->lock);
-  } else if (ends) {
+  bool ends = last && !r->shared;
+  bool stays = !wait && r->loop; /* until its thread has ended */
+  if (last && r->shared) linger_locked(r);
+  if (ends && !stays) dsc_list_remove(&r->link);
+  if (ends && stays) {
+    r->leaving = true;
     dsc_registry_run_close(r);
-    /* its thread ends in time by itself: GOODBYE_MS, then closing of sockets */
-    if ((wait || !r->loop) && dsc_registry_run_join(r, -1)) dsc_registry_run_free(r);
+  }
+  pthread_mutex_unlock(&lock);
+  if (ends && !stays) {
+    dsc_registry_run_close(r);
+    /* the thread ends in time by itself: its goodbye is bounded, then sockets are closed */
+    if (dsc_registry_run_join(r, -1)) dsc_registry_run_free(r);
   }
   free_ended();
 }
 
 void dsc_registry_shared_expire(dsc_registry *r, uint64_t now) {
-  uint64_t due = 0;
   pthread_mutex_lock(&lock);
   bool over = r->holds == 0 && r->linger_ms && now >= r->linger_ms && !r->leaving;
-  if (over) r->leaving = true;
-  if (r->holds == 0 && !r->leaving) due = r->linger_ms;
+  if (over) {
+    r->leaving = true;
+    dsc_registry_run_close(r);
+  }
   pthread_mutex_unlock(&lock);
-  if (over) dsc_registry_run_close(r);
-  if (!due) return;
-  pthread_mutex_lock(r->lock);
-  dsc_registry_run_arm_locked(r, due);
-  pthread_mutex_unlock(r->lock);
 }
 
 /* ---- the goodbye after a signal */
