@@ -7,22 +7,19 @@
 
 #define PATH_MAX_BYTES (64 * 1024 - 1)
 
-void dsc_app_client_init(dsc_app_client *ac)
-{
+void dsc_app_client_init(dsc_app_client *ac) {
   *ac = (dsc_app_client){0};
   ac->tried = ac->few;
   ac->tried_cap = sizeof ac->few / sizeof *ac->few;
   dsc_headers_init(&ac->headers);
 }
 
-static void text_clear(dsc_text *text)
-{
+static void text_clear(dsc_text *text) {
   dsc_mem_free(text->own);
   *text = (dsc_text){0};
 }
 
-void dsc_app_client_fini(dsc_app_client *ac)
-{
+void dsc_app_client_fini(dsc_app_client *ac) {
   text_clear(&ac->app);
   text_clear(&ac->method);
   text_clear(&ac->path);
@@ -35,8 +32,7 @@ void dsc_app_client_fini(dsc_app_client *ac)
   ac->n_tried = 0;
 }
 
-static dsc_err text_set(dsc_text *text, dsc_str s, dsc_why *why)
-{
+static dsc_err text_set(dsc_text *text, dsc_str s, dsc_why *why) {
   char *own = dsc_mem_strdup(s);
   if (!own) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   dsc_mem_free(text->own);
@@ -44,14 +40,12 @@ static dsc_err text_set(dsc_text *text, dsc_str s, dsc_why *why)
   return DSC_OK;
 }
 
-dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why)
-{
+dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why) {
   dsc_err err = dsc_addr_check_app(app, why);
   return err ? err : text_set(&ac->app, app, why);
 }
 
-dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why)
-{
+dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why) {
   dsc_why inner;
   if (method.n > 32 || dsc_headers_check_name(method, &inner) != DSC_OK)
     return dsc_fail(why, DSC_EINVALID, "method: \"%.40s\" is no HTTP method (a token of 1 to 32 bytes)",
@@ -59,8 +53,7 @@ dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *w
   return text_set(&ac->method, method, why);
 }
 
-dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why)
-{
+dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why) {
   if (path.n == 0 || path.p[0] != '/') return dsc_fail(why, DSC_EINVALID, "path: must begin with \"/\"");
   if (path.n > PATH_MAX_BYTES)
     return dsc_fail(why, DSC_EINVALID, "path: %zu bytes, at most %d are allowed", path.n, PATH_MAX_BYTES);
@@ -72,8 +65,7 @@ dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why)
   return text_set(&ac->path, path, why);
 }
 
-dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why)
-{
+dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why) {
   if (!has_body) {
     text_clear(&ac->body);
     ac->has_body = false;
@@ -84,8 +76,7 @@ dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body,
   return err;
 }
 
-dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why)
-{
+dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why) {
   dsc_headers copy;
   dsc_headers_init(&copy);
   for (size_t i = 0; headers && i < headers->count; i++) {
@@ -104,8 +95,7 @@ dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *header
   return DSC_OK;
 }
 
-dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node)
-{
+dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node) {
   if (ac->n_tried == ac->tried_cap) {
     size_t cap = ac->tried_cap * 2;
     bool few = ac->tried == ac->few;
@@ -118,11 +108,4 @@ dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node)
   ac->tried[ac->n_tried++] = dsc_node_ref(node);
   ac->attempts++;
   return DSC_OK;
-}
-
-bool dsc_app_client_has_tried(const dsc_app_client *ac, const dsc_node *node)
-{
-  for (size_t i = 0; i < ac->n_tried; i++)
-    if (ac->tried[i] == node) return true;
-  return false;
 }

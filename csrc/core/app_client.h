@@ -37,20 +37,25 @@ void dsc_app_client_init(dsc_app_client *ac);
 /* Frees what it owns and gives the tried nodes back. Owner's thread. */
 void dsc_app_client_fini(dsc_app_client *ac);
 
-/* Each replaces a field by a copy. Owner's thread. Fails: DSC_EINVALID (app: a bad name; method: no token; path: not beginning
-** with '/', control characters, over 64 KiB) with `why`; DSC_ENOMEM. */
+/* Replaces the app by a copy. Owner's thread. Fails: DSC_EINVALID (a bad name), DSC_ENOMEM with `why`. */
 dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why);
-dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why);            /* Owner's thread. */
-dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);                /* Owner's thread. */
-dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why); /* Owner's thread. */
 
-/* Checks names and values and copies them in, replacing the former headers. Owner's thread. Fails: DSC_EINVALID, DSC_ENOMEM. */
+/* Replaces the method by a copy. Owner's thread. Fails: DSC_EINVALID (no token of at most 32 bytes), DSC_ENOMEM with
+** `why`. */
+dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why);
+
+/* Replaces the path by a copy. Owner's thread. Fails: DSC_EINVALID (not beginning with '/', blanks, control
+** characters, '#', 64 KiB or more), DSC_ENOMEM with `why`. */
+dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);
+
+/* Replaces the body by a copy; `has_body` false: none is sent. Owner's thread. Fails: DSC_ENOMEM with `why`. */
+dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why);
+
+/* Checks names and values and copies them in, replacing the former headers. Owner's thread. Fails: DSC_EINVALID,
+** DSC_ENOMEM. */
 dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why);
 
 /* Notes a node as tried (takes a reference) and counts the attempt. Owner's thread. Fails: DSC_ENOMEM. */
 dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node);
-
-/* True when the node was tried. Owner's thread. */
-bool dsc_app_client_has_tried(const dsc_app_client *ac, const dsc_node *node);
 
 #endif

@@ -1,8 +1,9 @@
 /*
 ** call.c - the driver of a call: does what the machine of step.h says and brings it the event.
 **
-** Between two steps a call waits for exactly one thing (dsc_call_wait). A call that is inside a step (a callback of the host
-** may run the loop for another call) is never stepped again from outside: what happens meanwhile is noted and looked at afterwards.
+** Between two steps a call waits for exactly one thing (dsc_call_wait). A call that is inside a step (a callback
+** of the host may run the loop for another call) is never stepped again from outside: what happens meanwhile is
+** noted and looked at afterwards.
 */
 #include "core/call.h"
 
@@ -11,18 +12,15 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-void dsc_call_make_ready(dsc_call *call)
-{
+void dsc_call_make_ready(dsc_call *call) {
   if (dsc_list_empty(&call->ready_link)) dsc_list_push(&call->d->ready, &call->ready_link);
 }
 
-bool dsc_call_is_ready(const dsc_call *call)
-{
+bool dsc_call_is_ready(const dsc_call *call) {
   return !dsc_list_empty(&call->ready_link);
 }
 
-static void on_timer(void *ud)
-{
+static void on_timer(void *ud) {
   dsc_call *call = ud;
   call->timer_fired = true;
   dsc_call_make_ready(call);
@@ -30,8 +28,7 @@ static void on_timer(void *ud)
 }
 
 /* Without a timer (no memory, no loop) the call goes on at once: worse than waiting, better than never. */
-static bool start_timer(dsc_call *call, uint64_t ms)
-{
+static bool start_timer(dsc_call *call, uint64_t ms) {
   if (!call->timer && dsc_discoverer_need_loop(call->d, NULL) == DSC_OK)
     call->timer = dsc_timer_new(call->d->loop, on_timer, call);
   if (!call->timer) return false;
@@ -39,8 +36,7 @@ static bool start_timer(dsc_call *call, uint64_t ms)
   return true;
 }
 
-static dsc_err take_request(dsc_call *call)
-{
+static dsc_err take_request(dsc_call *call) {
   const dsc_request *request = call->request;
   dsc_app_client *ac = &call->ac;
   dsc_addr pinned;
@@ -57,8 +53,7 @@ static dsc_err take_request(dsc_call *call)
   return err;
 }
 
-static dsc_err run_route(dsc_frame *frame, dsc_call *call)
-{
+static dsc_err run_route(dsc_frame *frame, dsc_call *call) {
   dsc_discoverer *d = call->d;
   if (!d->hooks.route) return DSC_OK;
   dsc_discoverer_begin_callback(d);
@@ -68,8 +63,7 @@ static dsc_err run_route(dsc_frame *frame, dsc_call *call)
 }
 
 /* What the app after the route decides: config, deadline, how it may be retried. */
-static dsc_err configure(dsc_call *call)
-{
+static dsc_err configure(dsc_call *call) {
   const dsc_request *request = call->request;
   call->config = dsc_discoverer_find_config(call->d, call->ac.app.s);
   if (!call->config) return dsc_fail(&call->why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
@@ -86,16 +80,14 @@ static dsc_err configure(dsc_call *call)
   return DSC_OK;
 }
 
-static dsc_err do_route(dsc_frame *frame, dsc_call *call)
-{
+static dsc_err do_route(dsc_frame *frame, dsc_call *call) {
   dsc_err err = take_request(call);
   if (!err) err = run_route(frame, call);
   return err ? err : configure(call);
 }
 
 /* Returns false when the call waits for the registry. */
-static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event)
-{
+static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
   dsc_discoverer *d = call->d;
   bool waiting;
   dsc_table_unref(call->table);
@@ -109,8 +101,7 @@ static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event)
   return false;
 }
 
-static dsc_err do_pick(dsc_frame *frame, dsc_call *call)
-{
+static dsc_err do_pick(dsc_frame *frame, dsc_call *call) {
   uint32_t slot_ms = call->request->timeout_ms ? call->request->timeout_ms : call->config->timeout_ms;
   dsc_why why = {{0}};
   dsc_err err = dsc_discoverer_choose(frame, &call->ac, call->table, call->request->node, call->step.repeatable,
@@ -119,8 +110,7 @@ static dsc_err do_pick(dsc_frame *frame, dsc_call *call)
   return err;
 }
 
-static void say_why(dsc_call *call)
-{
+static void say_why(dsc_call *call) {
   dsc_result *result = call->result;
   dsc_err err = call->step.err;
   dsc_why why;
@@ -136,8 +126,7 @@ static void say_why(dsc_call *call)
   dsc_result_fail(result, err, why.text);
 }
 
-static void finish(dsc_call *call)
-{
+static void finish(dsc_call *call) {
   dsc_result *result = call->result;
   dsc_err err = call->step.err;
   if (err) say_why(call);
@@ -152,8 +141,7 @@ static void finish(dsc_call *call)
 }
 
 /* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
-static dsc_step_action next_action(dsc_call *call, const dsc_step_event *event)
-{
+static dsc_step_action next_action(dsc_call *call, const dsc_step_event *event) {
   dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), dsc_random_unit());
   if (!call->broken || action == DSC_STEP_FINISH) return action;
   dsc_call_attempt_cancel(call);
@@ -162,8 +150,7 @@ static dsc_step_action next_action(dsc_call *call, const dsc_step_event *event)
 }
 
 /* Does what `action` says, and what follows from it, until the call waits or has ended. */
-static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action)
-{
+static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
   for (;;) {
     dsc_step_event event = {.kind = DSC_STEP_SLEPT};
     switch (action) {
@@ -192,8 +179,7 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action)
 }
 
 /* Turns what happened into the machine's event. Returns false when it was nothing that the call waits for. */
-static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event)
-{
+static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) {
   *event = (dsc_step_event){.kind = DSC_STEP_SLEPT};
   bool fired = call->timer_fired;
   call->timer_fired = false;
@@ -211,8 +197,7 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event)
   return call->broken != DSC_OK;
 }
 
-static void step(dsc_frame *frame, dsc_call *call)
-{
+static void step(dsc_frame *frame, dsc_call *call) {
   dsc_step_event event;
   if (!next_event(frame, call, &event)) return;
   if (call->timer) dsc_timer_stop(call->timer);
@@ -220,8 +205,7 @@ static void step(dsc_frame *frame, dsc_call *call)
   act(frame, call, next_action(call, &event));
 }
 
-void dsc_call_drain(dsc_frame *frame, dsc_call *only)
-{
+void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
   if (only) {
     if (!dsc_call_is_ready(only)) return;
     dsc_list_remove(&only->ready_link);
@@ -234,8 +218,7 @@ void dsc_call_drain(dsc_frame *frame, dsc_call *only)
   for (dsc_link *link; (link = dsc_list_pop(&batch));) step(frame, DSC_LIST_ENTRY(link, dsc_call, ready_link));
 }
 
-void dsc_call_notify_all(dsc_discoverer *d)
-{
+void dsc_call_notify_all(dsc_discoverer *d) {
   for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
     dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
     if (call->wait != DSC_CALL_WAITS_APP) continue;
@@ -244,8 +227,7 @@ void dsc_call_notify_all(dsc_discoverer *d)
   }
 }
 
-void dsc_call_break_all(dsc_discoverer *d, dsc_err err)
-{
+void dsc_call_break_all(dsc_discoverer *d, dsc_err err) {
   for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
     dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
     call->broken = err;
@@ -253,8 +235,7 @@ void dsc_call_break_all(dsc_discoverer *d, dsc_err err)
   }
 }
 
-void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result)
-{
+void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
   *call = (dsc_call){.d = frame->d, .request = request, .result = result, .start_ns = dsc_clock_now_ns()};
   dsc_app_client_init(&call->ac);
   dsc_headers_init(&call->headers);
@@ -265,8 +246,7 @@ void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request
   act(frame, call, dsc_step_next(&call->step, &event, dsc_clock_now_ms(), 0));
 }
 
-void dsc_call_fini(dsc_call *call)
-{
+void dsc_call_fini(dsc_call *call) {
   dsc_timer_free(call->timer);
   dsc_call_config_unref(call->config);
   dsc_table_unref(call->table);
@@ -275,15 +255,13 @@ void dsc_call_fini(dsc_call *call)
 }
 
 /* A result that says why nothing was tried. */
-static dsc_result *refuse(dsc_err err, const char *why)
-{
+static dsc_result *refuse(dsc_err err, const char *why) {
   dsc_result *result = dsc_result_new();
   if (result) dsc_result_fail(result, err, why);
   return result;
 }
 
-dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request)
-{
+dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
   dsc_discoverer *d = frame->d;
   if (d->stopping) return refuse(DSC_ESTOPPED, dsc_err_text(DSC_ESTOPPED));
   if (d->callbacks > DSC_MAX_DEPTH) return refuse(DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");

@@ -1,8 +1,9 @@
 /*
 ** call.h - one call under way: the machine of step.h with everything it holds, and its driver.
 **
-** A call belongs to its discoverer's owner. The loop's callbacks only note what happened (`answered`, `timer_fired`) and put the call on the
-** discoverer's ready list; steps run outside the loop, in dsc_call_drain(). Every call that was started ends once.
+** A call belongs to its discoverer's owner. The loop's callbacks only note what happened (`answered`,
+** `timer_fired`) and put the call on the discoverer's ready list; steps run outside the loop, in dsc_call_drain().
+** Every call that was started ends once.
 */
 #ifndef DSC_CORE_CALL_H
 #define DSC_CORE_CALL_H
@@ -45,7 +46,8 @@ typedef struct dsc_call {
   dsc_http_answer answer;
 } dsc_call;
 
-/* Begins a call and steps it until it waits or has ended. `result` is borrowed until the end, `request` too. In a frame, owner's thread. */
+/* Begins a call and steps it until it waits or has ended. `result` is borrowed until the end, `request` too. In a
+** frame, owner's thread. */
 void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result);
 
 /* Frees what an ended call holds, not the result. Owner's thread. */
@@ -57,22 +59,24 @@ bool dsc_call_is_ready(const dsc_call *call);
 /* Steps every call that is ready, or with `only` just that one. In a frame, owner's thread, outside the loop's run. */
 void dsc_call_drain(dsc_frame *frame, dsc_call *only);
 
-/* Tells all calls that wait for the registry to look again; tells all calls to end with `err`. Owner's thread. */
+/* Makes all calls that wait for the registry look again. Owner's thread. */
 void dsc_call_notify_all(dsc_discoverer *d);
-void dsc_call_break_all(dsc_discoverer *d, dsc_err err); /* Owner's thread. */
+
+/* Tells all calls to end with `err`. Owner's thread. */
+void dsc_call_break_all(dsc_discoverer *d, dsc_err err);
 
 /* Puts the call on the ready list (once). Loop thread. */
 void dsc_call_make_ready(dsc_call *call);
 
-/* Builds the headers of the call: the user's; from-app, from-node and the token's place; the relayed ones and a request id where there is a gap.
-** Owner's thread. Fails: DSC_ENOMEM. */
+/* Builds the headers of the call: the user's; from-app, from-node and the token's place; the relayed ones and a
+** request id where there is a gap. Owner's thread. Fails: DSC_ENOMEM. */
 dsc_err dsc_call_headers_build(dsc_call *call);
 
 /* Sends the attempt to call->node. Owner's thread. Returns false when it failed at once; then call->answer says how. */
 bool dsc_call_attempt_send(dsc_call *call);
 
-/* Reports an ended attempt to health, counters, trace, log and the host's `response`; moves an answer into the result; describes it for the
-** machine. In a frame, owner's thread. */
+/* Reports an ended attempt to health, counters, trace, log and the host's `response`; moves an answer into the
+** result; describes it for the machine. In a frame, owner's thread. */
 void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *event);
 
 /* Breaks the attempt under way off, if there is one: neutral for its node. Owner's thread. */

@@ -8,8 +8,7 @@
 #include "core/call.h"
 
 /* Inside the loop: takes the answer over and leaves the rest to the step. */
-static void on_done(void *ud, dsc_http_answer *answer)
-{
+static void on_done(void *ud, dsc_http_answer *answer) {
   dsc_call *call = ud;
   call->attempt = NULL;
   call->answer = *answer;
@@ -19,15 +18,13 @@ static void on_done(void *ud, dsc_http_answer *answer)
   dsc_call_make_ready(call);
 }
 
-static uint32_t time_left(const dsc_call *call, uint64_t now_ms)
-{
+static uint32_t time_left(const dsc_call *call, uint64_t now_ms) {
   uint64_t left = call->step.deadline_ms > now_ms ? call->step.deadline_ms - now_ms : 1;
   uint32_t timeout_ms = call->request->timeout_ms ? call->request->timeout_ms : call->config->timeout_ms;
   return left < timeout_ms ? (uint32_t)left : timeout_ms;
 }
 
-static dsc_http_request make_request(const dsc_call *call)
-{
+static dsc_http_request make_request(const dsc_call *call) {
   const dsc_call_config *config = call->config;
   bool has_body = call->ac.has_body && !call->request->no_body;
   dsc_http_request request = {.method = call->ac.method.s.p,
@@ -48,8 +45,7 @@ static dsc_http_request make_request(const dsc_call *call)
   return request;
 }
 
-bool dsc_call_attempt_send(dsc_call *call)
-{
+bool dsc_call_attempt_send(dsc_call *call) {
   dsc_err err = dsc_discoverer_need_http(call->d, &call->why);
   if (!err && (err = dsc_call_headers_build(call))) dsc_fail(&call->why, err, "%s", dsc_err_text(err));
   call->attempt_ns = dsc_clock_now_ns();
@@ -65,8 +61,7 @@ bool dsc_call_attempt_send(dsc_call *call)
 }
 
 /* An answer, even one that is broken off, replaces the one before it; without one the last stays. */
-static void keep_answer(dsc_call *call)
-{
+static void keep_answer(dsc_call *call) {
   dsc_http_answer *answer = &call->answer;
   dsc_result *result = call->result;
   if (answer->status) {
@@ -86,8 +81,7 @@ static void keep_answer(dsc_call *call)
   answer->body = NULL;
 }
 
-static void tell_host(dsc_frame *frame, dsc_call *call, dsc_err err, int status, double seconds)
-{
+static void tell_host(dsc_frame *frame, dsc_call *call, dsc_err err, int status, double seconds) {
   dsc_discoverer *d = call->d;
   if (!d->hooks.response) return;
   dsc_discoverer_begin_callback(d);
@@ -96,8 +90,7 @@ static void tell_host(dsc_frame *frame, dsc_call *call, dsc_err err, int status,
   dsc_discoverer_end_callback(d);
 }
 
-void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *event)
-{
+void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *event) {
   dsc_discoverer *d = call->d;
   const dsc_http_answer *answer = &call->answer;
   *event = (dsc_step_event){.kind = DSC_STEP_ANSWERED,
@@ -124,8 +117,7 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
   call->node = NULL;
 }
 
-void dsc_call_attempt_cancel(dsc_call *call)
-{
+void dsc_call_attempt_cancel(dsc_call *call) {
   if (!call->node) return;
   dsc_http_cancel(call->attempt);
   call->attempt = NULL;

@@ -1,6 +1,6 @@
 /*
-** call_headers.c - which headers a call sends. Later ones fill gaps only: the user's, then this node's identity and the token (which
-** replace the user's), then what the caller relays, then a request id.
+** call_headers.c - which headers a call sends. Later ones fill gaps only: the user's, then this node's identity
+** and the token (which replace the user's), then what the caller relays, then a request id.
 */
 #include <stdio.h>
 
@@ -10,9 +10,9 @@
 static const dsc_str access_token = {"Access-Token", 12};
 static const dsc_str request_id = {"X-Request-Id", 12};
 
-/* True when the core sets this header itself, whatever the user gave: the framing of the body too, or two of them would disagree. */
-static bool is_replaced(const dsc_call *call, dsc_str name)
-{
+/* True when the core sets this header itself, whatever the user gave: the framing of the body too, or two of them
+** would disagree. */
+static bool is_replaced(const dsc_call *call, dsc_str name) {
   const dsc_discoverer *d = call->d;
   if (dsc_str_equal_nocase(name, DSC_STR_LITERAL("Content-Length"))) return true;
   if (dsc_str_equal_nocase(name, DSC_STR_LITERAL("Transfer-Encoding"))) return true;
@@ -22,8 +22,7 @@ static bool is_replaced(const dsc_call *call, dsc_str name)
          dsc_str_equal_nocase(name, dsc_str_of(d->names.from_node));
 }
 
-static dsc_err add_users(dsc_call *call)
-{
+static dsc_err add_users(dsc_call *call) {
   for (size_t i = 0; i < call->ac.headers.count; i++) {
     const dsc_header *h = &call->ac.headers.items[i];
     if (!is_replaced(call, h->name) && dsc_headers_add(&call->headers, h->name, h->value)) return DSC_ENOMEM;
@@ -31,16 +30,14 @@ static dsc_err add_users(dsc_call *call)
   return DSC_OK;
 }
 
-static dsc_err add_identity(dsc_call *call)
-{
+static dsc_err add_identity(dsc_call *call) {
   const dsc_discoverer *d = call->d;
   if (!d->own_app) return DSC_OK;
   dsc_err err = dsc_headers_add(&call->headers, dsc_str_of(d->names.from_app), dsc_str_of(d->own_app));
   return err ? err : dsc_headers_add(&call->headers, dsc_str_of(d->names.from_node), dsc_str_of(d->own_addr));
 }
 
-static dsc_err add_relayed(dsc_call *call)
-{
+static dsc_err add_relayed(dsc_call *call) {
   const dsc_headers *relayed = call->request->relayed;
   size_t given = call->headers.count; /* a relayed header may stand more than once, but fills only the user's gaps */
   for (size_t i = 0; relayed && i < relayed->count; i++) {
@@ -53,8 +50,7 @@ static dsc_err add_relayed(dsc_call *call)
   return DSC_OK;
 }
 
-static dsc_err add_request_id(dsc_call *call)
-{
+static dsc_err add_request_id(dsc_call *call) {
   if (!dsc_headers_find(&call->headers, request_id)) {
     char id[33];
     snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)dsc_random_u64(),
@@ -65,8 +61,7 @@ static dsc_err add_request_id(dsc_call *call)
   return DSC_OK;
 }
 
-dsc_err dsc_call_headers_build(dsc_call *call)
-{
+dsc_err dsc_call_headers_build(dsc_call *call) {
   if (call->headers_built) return DSC_OK;
   dsc_headers_clear(&call->headers);
   dsc_err err = add_users(call);

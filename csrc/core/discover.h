@@ -1,12 +1,13 @@
 /*
 ** discover.h - the seam: what a binding or a host sees of the core.
 **
-** A discoverer belongs to one thread at a time. A host enters it with a frame on its stack, does one thing, and leaves; whatever runs
-** the host's callbacks (route, balancer, response, events, log records) runs inside such a frame, in that thread, and gets
-** the frame's `ctx`, so that nobody stores it. Between enter and leave no jump may leave the frame (longjmp, lua_error).
+** A discoverer belongs to one thread at a time. A host enters it with a frame on its stack, does one thing, and
+** leaves; whatever runs the host's callbacks (route, balancer, response, events, log records) runs inside such a
+** frame, in that thread, and gets the frame's `ctx`, so that nobody stores it. Between enter and leave no jump may
+** leave the frame (longjmp, lua_error).
 **
-** Callbacks may enter again (a call within a call, at most DSC_MAX_DEPTH deep) and may stop the discoverer: the outermost frame
-** finishes that.
+** Callbacks may enter again (a call within a call, at most DSC_MAX_DEPTH deep) and may stop the discoverer: the
+** outermost frame finishes that.
 */
 #ifndef DSC_CORE_DISCOVER_H
 #define DSC_CORE_DISCOVER_H
@@ -36,11 +37,12 @@ typedef struct dsc_frame {
 typedef struct dsc_hooks {
   void *ud;
 
-  /* Before the app is looked up: may change `ac` by its setters. Fails: any code; the call ends DSC_EROUTE with `why`. */
+  /* Before the app is looked up: may change `ac` by its setters. Fails: any code; the call ends
+  ** with it and `why`. */
   dsc_err (*route)(void *ctx, void *ud, dsc_app_client *ac, dsc_why *why);
 
-  /* Chooses among `nodes` (not yet tried; not isolated, unless all are): sets `*chosen` to one of them (borrowed), or NULL for none.
-  ** Fails: DSC_EBALANCER with `why`: logged, the default balancer picks. */
+  /* Chooses among `nodes` (not yet tried; not isolated, unless all are): sets `*chosen` to one of them (borrowed),
+  ** or NULL for none. Fails: DSC_EBALANCER with `why`: logged, the default balancer picks. */
   dsc_err (*next)(void *ctx, void *ud, dsc_app_client *ac, dsc_node *const *nodes, size_t n, dsc_node **chosen,
                   dsc_why *why);
 
@@ -71,12 +73,13 @@ typedef struct dsc_options {
 /* Fills in the defaults. Any thread. */
 void dsc_options_defaults(dsc_options *options);
 
-/* Makes a discoverer and opens its registry; waits for nothing. Any thread, which becomes the owner. Caller owns: dsc_discoverer_free().
-** Fails: DSC_EINVALID, DSC_ENOMEM, DSC_EIO with `why`. */
+/* Makes a discoverer and opens its registry; waits for nothing. Any thread, which becomes the owner. Caller owns:
+** dsc_discoverer_free(). Fails: DSC_EINVALID, DSC_ENOMEM, DSC_EIO with `why`. */
 dsc_err dsc_discoverer_new(dsc_discoverer **d, const dsc_options *options, dsc_why *why);
 
-/* Stops if needed and frees. With `wait` false (garbage collection): no callback, no waiting. Never inside a frame of `d`: inside one it is refused
-** (false), the host frees after the outermost left. NULL is allowed. Owner's thread. */
+/* Stops if needed and frees. With `wait` false (garbage collection): no callback, no waiting. Never inside a frame
+** of `d`: inside one it is refused (false), the host frees after the outermost left. NULL is allowed. Owner's
+** thread. */
 bool dsc_discoverer_free(dsc_discoverer *d, bool wait);
 
 /* Enters. Owner's thread. Fails: DSC_EFORKED, DSC_ESTOPPED with `why`; then it was not entered and must not be left. */
@@ -88,51 +91,63 @@ void dsc_discoverer_leave(dsc_frame *frame);
 /* Replaces the host's callbacks (copied; NULL: none). Owner's thread. */
 void dsc_discoverer_set_hooks(dsc_discoverer *d, const dsc_hooks *hooks);
 
-/* Returns a copy of the present callbacks. Owner's thread. */
-dsc_hooks dsc_discoverer_get_hooks(const dsc_discoverer *d);
-
 /* Sets the built-in balancer (NULL: least_used). Owner's thread. */
 void dsc_discoverer_set_balancer(dsc_discoverer *d, const dsc_balancer_ops *ops);
 
-/* Announces this process as `addr` of `app`; does not wait. Once per discoverer. `metadata`: "key=value&...", percent-encoded, or NULL.
-** In a frame. Fails: DSC_EINVALID (name, address, weight, twice), DSC_ENOMEM with `why`. */
+/* Announces this process as `addr` of `app`; does not wait. Once per discoverer. `metadata`: "key=value&...",
+** percent-encoded, or NULL. Owner's thread, in a frame. Fails: DSC_EINVALID (name, address, weight, twice),
+** DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
                                 dsc_why *why);
 
-/* Sets the config of calls to `app` ("*": of every app without one) and follows it; does not wait. `*changed` (if not NULL): false when it
-** was equal. In a frame. Takes its own reference. Fails: DSC_EINVALID, DSC_ENOMEM with `why`. */
+/* Sets the config of calls to `app` ("*": of every app without one) and follows it; does not wait. `*changed` (if
+** not NULL): false when it was equal. Owner's thread, in a frame. Takes its own reference. Fails: DSC_EINVALID,
+** DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why);
 
-/* Waits until `app` has been read (or the registry is down), at most `timeout_ms`. Runs the loop. In a frame. Returns true when it was read. */
+/* Waits until `app` has been read (or the registry is down), at most `timeout_ms`. Runs the loop. Owner's thread,
+** in a frame. Returns true when it was read. */
 bool dsc_discoverer_await_app(dsc_frame *frame, dsc_str app, uint32_t timeout_ms);
 
-/* Waits until registered (if it is to be), subscribed and every app of the configs read. 0: only looks. In a frame.
-** Returns DSC_OK, DSC_ETIMEOUT or, when the registry is known to be down at the end, DSC_EREGISTRY, with `why`. */
+/* Waits until registered (if it is to be), subscribed and every app of the configs read. 0: only looks. Owner's
+** thread, in a frame. Returns DSC_OK, DSC_ETIMEOUT or, when the registry is known to be down at the end,
+** DSC_EREGISTRY, with `why`. */
 dsc_err dsc_discoverer_ready(dsc_frame *frame, uint32_t timeout_ms, dsc_why *why);
 
-/* True when an app and address were given; when apps are followed; when the registry has this node now. Owner's thread, also when stopped. */
+/* True when an own app and address were given. Owner's thread, also when stopped. */
 bool dsc_discoverer_is_server(const dsc_discoverer *d);
-bool dsc_discoverer_is_client(const dsc_discoverer *d);  /* Owner's thread. */
-bool dsc_discoverer_registered(const dsc_discoverer *d); /* Owner's thread. */
 
-/* Borrows the name of this discoverer's own app and its address ("" when none). Owner's thread. */
+/* True when calls of an app, or of every app, were configured. Owner's thread, also when stopped. */
+bool dsc_discoverer_is_client(const dsc_discoverer *d);
+
+/* True when the registry has this node now. Owner's thread, also when stopped or forked (false). */
+bool dsc_discoverer_registered(const dsc_discoverer *d);
+
+/* Borrows the name of this discoverer's own app ("" when none). Owner's thread. */
 dsc_str dsc_discoverer_own_app(const dsc_discoverer *d);
-dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d); /* Owner's thread. */
 
-/* Changes the own weight (0: standby) or metadata; announced at once. In a frame. Fails: DSC_EINVALID with `why`, DSC_ENOMEM. */
+/* Borrows this discoverer's own address ("" when none). Owner's thread. */
+dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d);
+
+/* Changes the own weight (0: standby); announced at once. Owner's thread, in a frame. Fails: DSC_EINVALID,
+** DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *why);
-dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata,
-                                    dsc_why *why); /* In a frame, owner's thread. */
 
-/* Sets a node by hand (weight 0 removes it). `metadata` NULL: leave. In a frame. Fails: DSC_EINVALID with `why`, DSC_ENOMEM. */
+/* Changes the own metadata; announced at once. Owner's thread, in a frame. Fails: DSC_EINVALID, DSC_ENOMEM with
+** `why`. */
+dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why);
+
+/* Sets a node by hand (weight 0 removes it). `metadata` NULL: leave. Owner's thread, in a frame. Fails:
+** DSC_EINVALID with `why`, DSC_ENOMEM. */
 dsc_err dsc_discoverer_set_node(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
                                 dsc_why *why);
 
-/* Returns the nodes of an app. Owner's thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: unknown app (or
-** out of memory). */
+/* Returns the nodes of an app. Owner's thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL:
+** unknown app (or out of memory). */
 dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app);
 
-/* Builds what an incoming request passes on, by this discoverer's relay list and names. Owner's thread. Fails: DSC_ENOMEM. */
+/* Builds what an incoming request passes on, by this discoverer's relay list and names. Owner's thread. Fails:
+** DSC_ENOMEM. */
 dsc_err dsc_discoverer_relay(dsc_discoverer *d, dsc_headers *out, const dsc_headers *incoming,
                              const dsc_relay_peer *peer);
 
@@ -154,46 +169,54 @@ typedef struct dsc_request {
   void *ud; /* becomes the app client's */
 } dsc_request;
 
-/* Makes a call and waits for its end. In a frame; runs the loop and callbacks. Caller owns the result. Bad arguments
-** are in the result (DSC_EINVALID). Fails: NULL: no memory for a result. */
+/* Makes a call and waits for its end. Owner's thread, in a frame; runs the loop and callbacks. Caller owns the
+** result. Bad arguments are in the result (DSC_EINVALID). Fails: NULL: no memory for a result. */
 dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request);
 
-/* Picks a node of `app` for a call that is made elsewhere: counts it as used and in flight until dsc_discoverer_done() or until the
-** app's deadline. Never waits: an app that is not followed is followed from now on. Runs the host's balancer, no route. `ud` is the app client's for it. In
-** a frame. Caller owns one reference. Fails: DSC_ENO_NODE, DSC_EINVALID, DSC_EAPP_NOT_FOUND, DSC_EREGISTRY, DSC_ENOMEM with `why`. */
+/* Picks a node of `app` for a call that is made elsewhere: counts it as used and in flight until
+** dsc_discoverer_done() or until the app's deadline. Never waits: an app that is not followed is followed from now
+** on. Runs the host's balancer, no route. `ud` is the app client's for it. Owner's thread, in a frame. Caller owns
+** one reference. Fails: DSC_ENO_NODE, DSC_EINVALID, DSC_EAPP_NOT_FOUND, DSC_EREGISTRY, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why);
 
-/* Reports the outcome of a node picked by hand. More reports than picks count for health, in_flight stays at 0. In a frame. */
+/* Reports the outcome of a node picked by hand. More reports than picks count for health, in_flight stays at 0.
+** Owner's thread, in a frame. */
 void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome);
 
-/* Makes the state of a call by hand. Owner's thread. Caller owns: dsc_discoverer_app_client_free(). Fails: DSC_EINVALID, DSC_ENOMEM. */
+/* Makes the state of a call by hand. Owner's thread. Caller owns: dsc_discoverer_app_client_free(). Fails:
+** DSC_EINVALID, DSC_ENOMEM. */
 dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **ac, dsc_why *why);
 
 /* Frees it; NULL is allowed. Owner's thread. */
 void dsc_discoverer_app_client_free(dsc_app_client *ac);
 
-/* Returns the next node, never one twice; follows and reads the app first if nobody did (waits at most start_timeout). Counts like dsc_discoverer_pick().
-** `addr` not empty: that node. In a frame. Caller owns one reference. Fails: as dsc_discoverer_pick(). */
+/* Returns the next node, never one twice; follows and reads the app first if nobody did (waits at most
+** start_timeout). Counts like dsc_discoverer_pick(). `addr` not empty: that node. Owner's thread, in a frame.
+** Caller owns one reference. Fails: as dsc_discoverer_pick(). */
 dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc_str addr, dsc_node **node,
                                        dsc_why *why);
 
-/* Follows and reads the app of `ac` if nobody did. In a frame. Fails: DSC_EAPP_NOT_FOUND, DSC_EREGISTRY, DSC_EINVALID, DSC_ENOMEM with `why`. */
+/* Follows and reads the app of `ac` if nobody did. Owner's thread, in a frame. Fails: DSC_EAPP_NOT_FOUND,
+** DSC_EREGISTRY, DSC_EINVALID, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why);
 
-/* Writes the record of one attempt made by hand. `error` "": none. In a frame. */
+/* Writes the record of one attempt made by hand. `error` "": none. Owner's thread, in a frame. */
 void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error);
 
-/* Writes a log line as the core does (a binding's own warnings). In a frame or not, owner's thread. */
+/* Writes a log line as the core does (a binding's own warnings). Owner's thread, in a frame or not. */
 void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text);
 
-/* Takes a picture for stats(). Owner's thread, also when stopped or forked. Caller owns: dsc_stats_free(). Fails: NULL. */
+/* Takes a picture for stats(). Owner's thread, also when stopped or forked. Caller owns: dsc_stats_free(). Fails:
+** NULL. */
 dsc_stats *dsc_discoverer_stats(dsc_discoverer *d);
 
-/* Announces this node gone, refuses new calls, lets calls in flight finish for `drain_ms`, ends the registry's hold (bounded: 1 s, 0.1 s when not connected).
-** Inside a frame it announces and marks, the outermost frame finishes. Idempotent; after a fork it only forgets. Owner's thread. */
+/* Announces this node gone, refuses new calls, lets calls in flight finish for `drain_ms`, ends the registry's
+** hold (bounded: 1 s, 0.1 s when not connected). Inside a frame it announces and marks, the outermost frame
+** finishes. Idempotent; after a fork it only forgets. Owner's thread. */
 void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms);
 
-/* Runs the loop, handing out events and log records, until stopped, at most `timeout_ms` (negative: no limit). In a frame. Returns true when stopped. */
+/* Runs the loop, handing out events and log records, until stopped, at most `timeout_ms` (negative: no limit).
+** Owner's thread, in a frame. Returns true when stopped. */
 bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms);
 
 /* True once stopped (or marked). Owner's thread. */

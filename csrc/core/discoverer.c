@@ -1,8 +1,9 @@
 /*
 ** discoverer.c - a discoverer's life: made, entered, left, stopped, freed.
 **
-** The innermost frame is the only state that says "the owner is inside". Stopping inside a frame announces and marks; the outermost frame
-** that leaves does the rest. After a fork nothing is touched but the object itself: locks and sockets are the parent's.
+** The innermost frame is the only state that says "the owner is inside". Stopping inside a frame announces and
+** marks; the outermost frame that leaves does the rest. After a fork nothing is touched but the object itself:
+** locks and sockets are the parent's.
 */
 #include "base/clock.h"
 #include "base/fork.h"
@@ -12,39 +13,33 @@
 #define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
 
-void dsc_options_defaults(dsc_options *options)
-{
+void dsc_options_defaults(dsc_options *options) {
   *options = (dsc_options){.call_retry_times = 10, .start_timeout_ms = 3000, .header_names = dsc_headers_default_names};
   dsc_registry_timing_defaults(&options->timing);
 }
 
-static void on_event(void *ud, const dsc_event *event)
-{
+static void on_event(void *ud, const dsc_event *event) {
   dsc_discoverer *d = ud;
   dsc_notices_event(&d->notices, event);
 }
 
-static void on_log(void *ud, const dsc_log_record *record)
-{
+static void on_log(void *ud, const dsc_log_record *record) {
   dsc_discoverer *d = ud;
   dsc_notices_log(&d->notices, record);
 }
 
-static void on_change(void *ud)
-{
+static void on_change(void *ud) {
   dsc_discoverer *d = ud;
   atomic_store(&d->changed, true);
   dsc_notices_ring(&d->notices);
 }
 
-static void free_relay(char **relay)
-{
+static void free_relay(char **relay) {
   for (size_t i = 0; relay && relay[i]; i++) dsc_mem_free(relay[i]);
   dsc_mem_free(relay);
 }
 
-static dsc_err copy_relay(dsc_discoverer *d, const char *const *relay)
-{
+static dsc_err copy_relay(dsc_discoverer *d, const char *const *relay) {
   if (!relay) return DSC_OK;
   size_t n = 0;
   while (relay[n]) n++;
@@ -55,16 +50,14 @@ static dsc_err copy_relay(dsc_discoverer *d, const char *const *relay)
   return DSC_OK;
 }
 
-static dsc_err copy_name(const char *given, char **own, const char **name)
-{
+static dsc_err copy_name(const char *given, char **own, const char **name) {
   if (!given) return DSC_OK;
   if (!(*own = dsc_mem_strdup(dsc_str_of(given)))) return DSC_ENOMEM;
   *name = *own;
   return DSC_OK;
 }
 
-static dsc_err copy_options(dsc_discoverer *d, const dsc_options *options)
-{
+static dsc_err copy_options(dsc_discoverer *d, const dsc_options *options) {
   d->call_retry_times = options->call_retry_times;
   d->start_timeout_ms = options->start_timeout_ms;
   d->has_log_level = options->has_log_level;
@@ -80,8 +73,7 @@ static dsc_err copy_options(dsc_discoverer *d, const dsc_options *options)
   return err;
 }
 
-static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_why *why)
-{
+static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_why *why) {
   dsc_registry_options registry = {.timing = options->timing, .shared = options->shared, .signals = options->signals};
   dsc_err err = dsc_registry_timing_check(&registry.timing, why);
   if (err) return err;
@@ -93,8 +85,7 @@ static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_
 }
 
 /* Frees the memory of a discoverer whose registry and loop are gone. */
-static void release(dsc_discoverer *d)
-{
+static void release(dsc_discoverer *d) {
   size_t at = 0;
   for (dsc_app_entry *entry; (entry = dsc_map_next(&d->apps, &at));) {
     dsc_table_unref(entry->table);
@@ -119,8 +110,7 @@ static void release(dsc_discoverer *d)
   dsc_mem_free(d);
 }
 
-dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc_why *why)
-{
+dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc_why *why) {
   *out = NULL;
   dsc_discoverer *d = dsc_mem_zalloc(1, sizeof *d);
   if (!d) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
@@ -145,19 +135,17 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   return DSC_OK;
 }
 
-void dsc_discoverer_begin_callback(dsc_discoverer *d)
-{
+void dsc_discoverer_begin_callback(dsc_discoverer *d) {
   d->callbacks++;
 }
 
-void dsc_discoverer_end_callback(dsc_discoverer *d)
-{
+void dsc_discoverer_end_callback(dsc_discoverer *d) {
   d->callbacks--;
 }
 
-/* Hands what waits to the host. What its callbacks cause waits for the next method: a logger that makes calls must not loop here. */
-static void hand_out(dsc_discoverer *d, void *ctx)
-{
+/* Hands what waits to the host. What its callbacks cause waits for the next method: a logger that makes calls must
+** not loop here. */
+static void hand_out(dsc_discoverer *d, void *ctx) {
   dsc_link items;
   dsc_list_init(&items);
   if (!dsc_notices_take(&d->notices, &items)) return;
@@ -171,8 +159,7 @@ static void hand_out(dsc_discoverer *d, void *ctx)
   }
 }
 
-dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why)
-{
+dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why) {
   if (dsc_fork_is_stale(d->generation)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
   *frame = (dsc_frame){.d = d, .ctx = ctx, .outer = d->frame, .in_callback = d->callbacks > 0};
@@ -181,8 +168,7 @@ dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc
 }
 
 /* Ends the hold on the registry and everything on the loop. Frees no memory that stats or is_* still need. */
-static void shut(dsc_discoverer *d, bool wait)
-{
+static void shut(dsc_discoverer *d, bool wait) {
   dsc_notices_set_bell(&d->notices, NULL);
   dsc_http_free(d->http);
   dsc_resolver_free(d->resolver);
@@ -198,16 +184,14 @@ static void shut(dsc_discoverer *d, bool wait)
   d->stopped = true;
 }
 
-static void say_goodbye(dsc_discoverer *d, bool wait)
-{
+static void say_goodbye(dsc_discoverer *d, bool wait) {
   if (!d->own_app) return;
   uint32_t ms = dsc_registry_is_up(d->registry) ? GOODBYE_MS : GOODBYE_DOWN_MS;
   dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait ? ms : 0);
 }
 
 /* The rest of a stop, outside all frames: calls that are left end, then everything is shut. */
-static void finish_stop(dsc_discoverer *d, void *ctx)
-{
+static void finish_stop(dsc_discoverer *d, void *ctx) {
   dsc_frame frame = {.d = d, .ctx = ctx};
   d->frame = &frame;
   dsc_call_break_all(d, DSC_ESTOPPED);
@@ -217,8 +201,7 @@ static void finish_stop(dsc_discoverer *d, void *ctx)
   d->frame = NULL;
 }
 
-void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms)
-{
+void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms) {
   if (dsc_fork_is_stale(d->generation)) {
     d->stopping = d->stopped = true;
     return;
@@ -233,8 +216,7 @@ void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms)
     dsc_call_break_all(d, DSC_ESTOPPED);
 }
 
-void dsc_discoverer_leave(dsc_frame *frame)
-{
+void dsc_discoverer_leave(dsc_frame *frame) {
   dsc_discoverer *d = frame->d;
   if (!frame->outer) {
     hand_out(d, frame->ctx);
@@ -243,8 +225,7 @@ void dsc_discoverer_leave(dsc_frame *frame)
   d->frame = frame->outer;
 }
 
-bool dsc_discoverer_free(dsc_discoverer *d, bool wait)
-{
+bool dsc_discoverer_free(dsc_discoverer *d, bool wait) {
   if (!d) return true;
   if (d->frame) return false;
   if (dsc_fork_is_stale(d->generation)) return true; /* the parent's locks and sockets: forgotten, not freed */
@@ -258,8 +239,7 @@ bool dsc_discoverer_free(dsc_discoverer *d, bool wait)
   return true;
 }
 
-bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms)
-{
+bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
   uint64_t start = dsc_clock_now_ms();
   for (;;) {
@@ -271,13 +251,11 @@ bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms)
   }
 }
 
-bool dsc_discoverer_stopped(const dsc_discoverer *d)
-{
+bool dsc_discoverer_stopped(const dsc_discoverer *d) {
   return d->stopping;
 }
 
-void dsc_discoverer_set_hooks(dsc_discoverer *d, const dsc_hooks *hooks)
-{
+void dsc_discoverer_set_hooks(dsc_discoverer *d, const dsc_hooks *hooks) {
   d->hooks = hooks ? *hooks : (dsc_hooks){0};
   dsc_log_level level = d->has_log_level ? d->log_level : d->hooks.on_log ? DSC_LOG_INFO : DSC_LOG_WARN;
   atomic_store(&d->notices.level, (int)level);
@@ -285,12 +263,6 @@ void dsc_discoverer_set_hooks(dsc_discoverer *d, const dsc_hooks *hooks)
   atomic_store(&d->notices.want_events, d->hooks.on_event != NULL);
 }
 
-dsc_hooks dsc_discoverer_get_hooks(const dsc_discoverer *d)
-{
-  return d->hooks;
-}
-
-void dsc_discoverer_set_balancer(dsc_discoverer *d, const dsc_balancer_ops *ops)
-{
+void dsc_discoverer_set_balancer(dsc_discoverer *d, const dsc_balancer_ops *ops) {
   d->balancer = ops;
 }

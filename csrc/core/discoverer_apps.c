@@ -1,26 +1,24 @@
 /*
-** discoverer_apps.c - which apps a discoverer knows, how their calls are configured, and how far the registry is with them.
+** discoverer_apps.c - which apps a discoverer knows, how their calls are configured, and how far the registry is
+** with them.
 **
-** Apps that the user configured have an entry with their table; others are looked up in the registry's bounded directory each
-** time, so that names brought in by requests leave nothing behind here.
+** Apps that the user configured have an entry with their table; others are looked up in the registry's bounded
+** directory each time, so that names brought in by requests leave nothing behind here.
 */
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
-static dsc_err no_memory(dsc_why *why)
-{
+static dsc_err no_memory(dsc_why *why) {
   return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
 }
 
-dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app)
-{
+dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app) {
   dsc_app_entry *entry = dsc_map_get(&d->apps, app);
   if (entry && entry->table) return dsc_table_ref(entry->table);
   return dsc_directory_find(dsc_registry_directory(d->registry), app);
 }
 
-dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app)
-{
+dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app) {
   dsc_app_entry *entry = dsc_map_get(&d->apps, app);
   if (entry && entry->config) return dsc_call_config_ref(entry->config);
   if (d->default_config) return dsc_call_config_ref(d->default_config);
@@ -32,8 +30,7 @@ dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app)
   return dsc_call_config_ref(d->base_config);
 }
 
-static dsc_err add_entry(dsc_discoverer *d, dsc_str app, dsc_app_entry **out)
-{
+static dsc_err add_entry(dsc_discoverer *d, dsc_str app, dsc_app_entry **out) {
   dsc_app_entry *entry = dsc_mem_zalloc(1, sizeof *entry);
   if (!entry) return DSC_ENOMEM;
   entry->name = dsc_mem_strdup(app);
@@ -46,14 +43,12 @@ static dsc_err add_entry(dsc_discoverer *d, dsc_str app, dsc_app_entry **out)
   return DSC_OK;
 }
 
-static void replace_config(dsc_call_config **place, dsc_call_config *config)
-{
+static void replace_config(dsc_call_config **place, dsc_call_config *config) {
   dsc_call_config_unref(*place);
   *place = dsc_call_config_ref(config);
 }
 
-dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why)
-{
+dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   if (dsc_str_equal(app, DSC_STR_LITERAL("*"))) {
     if (changed) *changed = !d->default_config || !dsc_call_config_equal(d->default_config, config);
@@ -79,8 +74,7 @@ dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config 
 }
 
 /* What a known table without nodes means, by how far the registry is. */
-static dsc_err judge_state(dsc_app_state state, dsc_str app, const dsc_why *trouble, bool *waiting, dsc_why *why)
-{
+static dsc_err judge_state(dsc_app_state state, dsc_str app, const dsc_why *trouble, bool *waiting, dsc_why *why) {
   const char *text = trouble->text[0] ? trouble->text : "it was not reached yet";
   switch (state) {
   case DSC_APP_READ: return DSC_OK;
@@ -90,8 +84,7 @@ static dsc_err judge_state(dsc_app_state state, dsc_str app, const dsc_why *trou
   return dsc_fail(why, DSC_EREGISTRY, "app \"%.*s\" was never read from the registry: %s", DSC_STR_ARG(app), text);
 }
 
-dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table, bool *waiting, dsc_why *why)
-{
+dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table, bool *waiting, dsc_why *why) {
   *waiting = false;
   *table = dsc_discoverer_find_table(d, app);
   if (*table && dsc_table_count(*table, NULL) > 0) return DSC_OK;
@@ -119,15 +112,13 @@ typedef struct await_app {
   dsc_app_state state;
 } await_app;
 
-static bool app_is_settled(void *ud)
-{
+static bool app_is_settled(void *ud) {
   await_app *await = ud;
   await->state = dsc_registry_app_state(await->d->registry, await->app, NULL);
   return await->state != DSC_APP_PENDING;
 }
 
-bool dsc_discoverer_await_app(dsc_frame *frame, dsc_str app, uint32_t timeout_ms)
-{
+bool dsc_discoverer_await_app(dsc_frame *frame, dsc_str app, uint32_t timeout_ms) {
   if (dsc_registry_get_kind(frame->d->registry) == DSC_REGISTRY_NONE) return true;
   await_app await = {.d = frame->d, .app = app};
   dsc_discoverer_run_until(frame, app_is_settled, &await, timeout_ms);
@@ -140,8 +131,7 @@ typedef struct await_ready {
   bool refused;
 } await_ready;
 
-static bool is_ready(void *ud)
-{
+static bool is_ready(void *ud) {
   await_ready *await = ud;
   dsc_discoverer *d = await->d;
   await->missing = (dsc_str){0};
@@ -156,8 +146,7 @@ static bool is_ready(void *ud)
   return !d->own_app || dsc_discoverer_registered(d);
 }
 
-dsc_err dsc_discoverer_ready(dsc_frame *frame, uint32_t timeout_ms, dsc_why *why)
-{
+dsc_err dsc_discoverer_ready(dsc_frame *frame, uint32_t timeout_ms, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   await_ready await = {.d = d};
   if (dsc_discoverer_run_until(frame, is_ready, &await, timeout_ms)) return DSC_OK;
@@ -170,8 +159,7 @@ dsc_err dsc_discoverer_ready(dsc_frame *frame, uint32_t timeout_ms, dsc_why *why
 }
 
 dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
-                                dsc_why *why)
-{
+                                dsc_why *why) {
   dsc_discoverer *d = frame->d;
   dsc_addr parsed;
   dsc_err err = dsc_addr_check_app(app, why);
@@ -193,22 +181,18 @@ dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uin
   return DSC_OK;
 }
 
-bool dsc_discoverer_is_server(const dsc_discoverer *d)
-{
+bool dsc_discoverer_is_server(const dsc_discoverer *d) {
   return d->own_app != NULL;
 }
 
-bool dsc_discoverer_is_client(const dsc_discoverer *d)
-{
+bool dsc_discoverer_is_client(const dsc_discoverer *d) {
   return d->apps.count > 0 || d->default_config != NULL;
 }
 
-dsc_str dsc_discoverer_own_app(const dsc_discoverer *d)
-{
+dsc_str dsc_discoverer_own_app(const dsc_discoverer *d) {
   return dsc_str_of(d->own_app);
 }
 
-dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d)
-{
+dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d) {
   return dsc_str_of(d->own_addr);
 }

@@ -1,15 +1,15 @@
 /*
-** discoverer_choose.c - which node a call goes to: the host's balancer if there is one, else the built-in order of the table.
+** discoverer_choose.c - which node a call goes to: the host's balancer if there is one, else the built-in order of
+** the table.
 **
-** The host's balancer sees the nodes that were not tried and are not isolated (an isolated one whose probe is due is shown again, or
-** it would never come back); when it fails, the built-in balancer picks.
+** The host's balancer sees the nodes that were not tried and are not isolated (an isolated one whose probe is due
+** is shown again, or it would never come back); when it fails, the built-in balancer picks.
 */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
-static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, bool repeatable, uint32_t slot_ms)
-{
+static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, bool repeatable, uint32_t slot_ms) {
   return (dsc_pick){.balancer = d->balancer,
                     .tried = ac->tried,
                     .n_tried = ac->n_tried,
@@ -19,8 +19,7 @@ static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, boo
                     .slot_ms = slot_ms};
 }
 
-static dsc_err no_node(const dsc_app_client *ac, dsc_str addr, dsc_why *why)
-{
+static dsc_err no_node(const dsc_app_client *ac, dsc_str addr, dsc_why *why) {
   if (addr.n)
     return dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" has no node %.*s that was not tried", DSC_STR_ARG(ac->app.s),
                     DSC_STR_ARG(addr));
@@ -28,10 +27,10 @@ static dsc_err no_node(const dsc_app_client *ac, dsc_str addr, dsc_why *why)
                   ac->n_tried ? " that was not tried" : "");
 }
 
-/* Asks the host's balancer. `*node` is counted and referenced, or NULL. Fails: DSC_EBALANCER: the built-in one shall pick. */
+/* Asks the host's balancer. `*node` is counted and referenced, or NULL. Fails: DSC_EBALANCER: the built-in one
+** shall pick. */
 static dsc_err ask_host(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_pick *pick, dsc_node **node,
-                        bool *is_probe, dsc_why *why)
-{
+                        bool *is_probe, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   *node = NULL;
   dsc_node_array *nodes = dsc_table_candidates(table, pick, dsc_clock_now_ms());
@@ -48,8 +47,7 @@ static dsc_err ask_host(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, 
   return err;
 }
 
-static void log_balancer(dsc_discoverer *d, const dsc_app_client *ac, const dsc_why *why)
-{
+static void log_balancer(dsc_discoverer *d, const dsc_app_client *ac, const dsc_why *why) {
   dsc_why text;
   dsc_fail(&text, DSC_EBALANCER, "balancer: app \"%.*s\": %s; %s picks", DSC_STR_ARG(ac->app.s), why->text,
            d->balancer ? d->balancer->name : "least_used");
@@ -57,8 +55,7 @@ static void log_balancer(dsc_discoverer *d, const dsc_app_client *ac, const dsc_
 }
 
 dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
-                              uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why)
-{
+                              uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   dsc_pick pick = make_pick(d, ac, repeatable, slot_ms);
   *is_probe = false;

@@ -61,35 +61,44 @@ struct dsc_discoverer {
 
 struct dsc_call;
 
-/* Makes loop, resolver and HTTP client if they are not there. Owner's thread. Fails: DSC_ENOMEM, DSC_EIO with `why`. */
+/* Makes the call loop if it is not there. Owner's thread. Fails: DSC_ENOMEM, DSC_EIO with `why`. */
 dsc_err dsc_discoverer_need_loop(dsc_discoverer *d, dsc_why *why);
-dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why); /* Owner's thread. */
 
-/* Runs the loop once (until something happened, at most `timeout_ms`; negative: no limit), then steps the calls that became ready: all, with
-** `only` just that one, inside a callback without `only` none. In a frame, owner's thread. Fails: DSC_ENOMEM, DSC_EIO: there is no loop. */
+/* Makes loop, resolver and HTTP client if they are not there. Owner's thread. Fails: DSC_ENOMEM, DSC_EIO with
+** `why`. */
+dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why);
+
+/* Runs the loop once (until something happened, at most `timeout_ms`; negative: no limit), then steps the calls
+** that became ready: all, with `only` just that one, inside a callback without `only` none. In a frame, owner's
+** thread. Fails: DSC_ENOMEM, DSC_EIO: there is no loop. */
 dsc_err dsc_discoverer_run_once(dsc_frame *frame, struct dsc_call *only, int64_t timeout_ms);
 
-/* Runs the loop until `done(ud)` is true, `timeout_ms` has passed (negative: no limit) or the discoverer is stopped; steps the calls that become ready
-** in between. In a frame, owner's thread. Returns what `done(ud)` says at the end. */
+/* Runs the loop until `done(ud)` is true, `timeout_ms` has passed (negative: no limit) or the discoverer is
+** stopped; steps the calls that become ready in between. In a frame, owner's thread. Returns what `done(ud)` says
+** at the end. */
 bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms);
 
-/* Brackets a call of the host's code. Owner's thread. */
+/* Stands before every call of the host's code. Owner's thread. */
 void dsc_discoverer_begin_callback(dsc_discoverer *d);
-void dsc_discoverer_end_callback(dsc_discoverer *d); /* Owner's thread. */
+
+/* Stands after it. Owner's thread. */
+void dsc_discoverer_end_callback(dsc_discoverer *d);
 
 /* Finds the table of an app that somebody knows. Owner's thread. Caller owns one reference. Fails: NULL. */
 dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app);
 
-/* Returns the config of calls to `app`: its own, "*", or the defaults. Owner's thread. Caller owns one reference. Fails: NULL: out of memory. */
+/* Returns the config of calls to `app`: its own, "*", or the defaults. Owner's thread. Caller owns one reference.
+** Fails: NULL: out of memory. */
 dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app);
 
-/* Looks how far an app is, following it if nobody does. `*waiting`: worth looking again when the registry rings. Owner's thread.
-** Returns DSC_OK when nodes may be picked (maybe there are none), else why not, with `why`; with `*waiting` DSC_EREGISTRY. `*table`
-** (a reference, or NULL) is set in any case. */
+/* Looks how far an app is, following it if nobody does. `*waiting`: worth looking again when the registry rings.
+** Owner's thread. Returns DSC_OK when nodes may be picked (maybe there are none), else why not, with `why`; with
+** `*waiting` DSC_EREGISTRY. `*table` (a reference, or NULL) is set in any case. */
 dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table, bool *waiting, dsc_why *why);
 
-/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. `addr` not empty: that node. In a
-** frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done(). Fails: DSC_ENO_NODE, DSC_ENOMEM with `why`. */
+/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. `addr` not
+** empty: that node. In a frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done().
+** Fails: DSC_ENO_NODE, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
                               uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why);
 

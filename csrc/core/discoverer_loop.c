@@ -6,8 +6,7 @@
 #include "base/clock.h"
 #include "core/call.h"
 
-dsc_err dsc_discoverer_need_loop(dsc_discoverer *d, dsc_why *why)
-{
+dsc_err dsc_discoverer_need_loop(dsc_discoverer *d, dsc_why *why) {
   if (d->loop) return DSC_OK;
   dsc_err err = DSC_OK;
   d->loop = dsc_loop_new(&err);
@@ -16,8 +15,7 @@ dsc_err dsc_discoverer_need_loop(dsc_discoverer *d, dsc_why *why)
   return DSC_OK;
 }
 
-dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why)
-{
+dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why) {
   if (d->http) return DSC_OK;
   dsc_err err = dsc_discoverer_need_loop(d, why);
   if (err) return err;
@@ -28,8 +26,7 @@ dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why)
 }
 
 /* While stopping, calls may go on until the drain is over. */
-static int64_t bound_by_drain(dsc_discoverer *d, int64_t timeout_ms)
-{
+static int64_t bound_by_drain(dsc_discoverer *d, int64_t timeout_ms) {
   if (!d->stopping) return timeout_ms;
   uint64_t now_ms = dsc_clock_now_ms();
   if (now_ms >= d->drain_until_ms) {
@@ -40,14 +37,12 @@ static int64_t bound_by_drain(dsc_discoverer *d, int64_t timeout_ms)
   return timeout_ms < 0 || left < timeout_ms ? left : timeout_ms;
 }
 
-static void notice_change(dsc_discoverer *d)
-{
+static void notice_change(dsc_discoverer *d) {
   if (atomic_load_explicit(&d->changed, memory_order_relaxed) && atomic_exchange(&d->changed, false))
     dsc_call_notify_all(d);
 }
 
-dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeout_ms)
-{
+dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
   dsc_err err = dsc_discoverer_need_loop(d, NULL);
   if (err) return err;
@@ -61,8 +56,7 @@ dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeou
   return DSC_OK;
 }
 
-bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms)
-{
+bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
   if (done(ud) || timeout_ms == 0) return done(ud);
   uint64_t start = dsc_clock_now_ms();

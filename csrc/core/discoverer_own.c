@@ -1,5 +1,6 @@
 /*
-** discoverer_own.c - what a discoverer says about itself and sets by hand: its weight and metadata, nodes, relayed headers, log lines.
+** discoverer_own.c - what a discoverer says about itself and sets by hand: its weight and metadata, nodes, relayed
+** headers, log lines.
 */
 #include <stdio.h>
 
@@ -8,20 +9,17 @@
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
-bool dsc_discoverer_registered(const dsc_discoverer *d)
-{
+bool dsc_discoverer_registered(const dsc_discoverer *d) {
   if (!d->own_app || d->stopping || dsc_fork_is_stale(d->generation)) return false;
   return dsc_registry_is_registered(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr));
 }
 
-static dsc_err check_own(dsc_discoverer *d, dsc_why *why)
-{
+static dsc_err check_own(dsc_discoverer *d, dsc_why *why) {
   if (d->own_app) return DSC_OK;
   return dsc_fail(why, DSC_EINVALID, "this discoverer is not registered: it was made without an app and an address");
 }
 
-dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *why)
-{
+dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   dsc_err err = check_own(d, why);
   if (err) return err;
@@ -30,8 +28,7 @@ dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *wh
   return err ? dsc_fail(why, err, "weight: %s", dsc_err_text(err)) : DSC_OK;
 }
 
-dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why)
-{
+dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   dsc_err err = check_own(d, why);
   if (err) return err;
@@ -40,14 +37,12 @@ dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_
 }
 
 dsc_err dsc_discoverer_set_node(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
-                                dsc_why *why)
-{
+                                dsc_why *why) {
   if (weight > DSC_WEIGHT_MAX) return dsc_fail(why, DSC_EINVALID, "weight: %u is not in 0..%d", weight, DSC_WEIGHT_MAX);
   return dsc_registry_set_node(frame->d->registry, app, addr, weight, metadata, why);
 }
 
-dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app)
-{
+dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app) {
   if (d->stopping || dsc_fork_is_stale(d->generation)) return NULL;
   dsc_table *table = dsc_discoverer_find_table(d, app);
   if (!table) return NULL;
@@ -57,22 +52,19 @@ dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app)
 }
 
 dsc_err dsc_discoverer_relay(dsc_discoverer *d, dsc_headers *out, const dsc_headers *incoming,
-                             const dsc_relay_peer *peer)
-{
+                             const dsc_relay_peer *peer) {
   const char *const *list = d->relay ? (const char *const *)d->relay : dsc_headers_relay_default;
   return dsc_headers_relay(out, incoming, peer, list, &d->names);
 }
 
-void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text)
-{
+void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text) {
   dsc_log_record record = {.time = dsc_clock_wall(), .level = level, .used_time_ms = -1};
   dsc_log_field(record.msg, sizeof record.msg, dsc_str_of(text));
   dsc_notices_log(&d->notices, &record);
 }
 
 void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
-                                double seconds, const char *why, dsc_str request_id)
-{
+                                double seconds, const char *why, dsc_str request_id) {
   bool failed = err != DSC_OK || (status >= 502 && status <= 504);
   dsc_log_level level = failed ? DSC_LOG_WARN : DSC_LOG_INFO;
   if ((int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
@@ -94,8 +86,7 @@ void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc
   dsc_notices_log(&d->notices, &record);
 }
 
-dsc_stats *dsc_discoverer_stats(dsc_discoverer *d)
-{
+dsc_stats *dsc_discoverer_stats(dsc_discoverer *d) {
   bool gone = d->registry == NULL || dsc_fork_is_stale(d->generation);
   dsc_stats *stats = d->last_stats ? dsc_stats_copy(d->last_stats) : dsc_stats_new(gone ? NULL : d->registry);
   if (stats && !gone) dsc_notices_dropped(&d->notices, &stats->logs_dropped, &stats->events_dropped);

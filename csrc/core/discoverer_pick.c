@@ -1,9 +1,9 @@
 /*
 ** discoverer_pick.c - nodes for calls that are made elsewhere: pick, done, and the app client made by hand.
 **
-** A node that was picked is in flight until its outcome is reported or the app's deadline has passed. How many are out is
-** counted per node in slices of an eighth of the deadline, so that a program which never reports costs a fixed amount of
-** memory per node, and a mark lapses at most an eighth late.
+** A node that was picked is in flight until its outcome is reported or the app's deadline has passed. How many are
+** out is counted per node in slices of an eighth of the deadline, so that a program which never reports costs a
+** fixed amount of memory per node, and a mark lapses at most an eighth late.
 */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -23,13 +23,11 @@ typedef struct mark {
   bool probe; /* one of them holds the probe slot */
 } mark;
 
-static dsc_str key_of(dsc_node *const *node)
-{
+static dsc_str key_of(dsc_node *const *node) {
   return (dsc_str){(const char *)node, sizeof *node};
 }
 
-static void lapse(mark *m, uint32_t *out, uint64_t now_ms)
-{
+static void lapse(mark *m, uint32_t *out, uint64_t now_ms) {
   for (; *out; --*out, m->total--) {
     dsc_table_lapse(m->node->table, m->node, m->probe, now_ms);
     m->probe = false;
@@ -37,15 +35,13 @@ static void lapse(mark *m, uint32_t *out, uint64_t now_ms)
 }
 
 /* Moves a mark to the present: slices older than the deadline lapse. */
-static void advance(mark *m, uint64_t now_ms)
-{
+static void advance(mark *m, uint64_t now_ms) {
   uint64_t slice = now_ms / m->slice_ms;
   for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, &m->out[i % SLICES], now_ms);
   m->slice = slice;
 }
 
-static void drop_mark(dsc_discoverer *d, mark *m)
-{
+static void drop_mark(dsc_discoverer *d, mark *m) {
   dsc_map_take(&d->marks, key_of(&m->node));
   dsc_list_remove(&m->link);
   dsc_node_unref(m->node);
@@ -53,8 +49,7 @@ static void drop_mark(dsc_discoverer *d, mark *m)
 }
 
 /* Looks through all marks now and then, so that nodes nobody picks any more lapse too. */
-static void sweep(dsc_discoverer *d, uint64_t now_ms)
-{
+static void sweep(dsc_discoverer *d, uint64_t now_ms) {
   if (now_ms < d->next_sweep_ms) return;
   d->next_sweep_ms = now_ms + SWEEP_MS;
   dsc_link *next;
@@ -66,8 +61,7 @@ static void sweep(dsc_discoverer *d, uint64_t now_ms)
   }
 }
 
-void dsc_discoverer_clear_marks(dsc_discoverer *d)
-{
+void dsc_discoverer_clear_marks(dsc_discoverer *d) {
   uint64_t now_ms = dsc_clock_now_ms();
   while (!dsc_list_empty(&d->mark_list)) {
     mark *m = DSC_LIST_ENTRY(d->mark_list.next, mark, link);
@@ -76,8 +70,7 @@ void dsc_discoverer_clear_marks(dsc_discoverer *d)
   }
 }
 
-static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms)
-{
+static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms) {
   mark *m = dsc_mem_zalloc(1, sizeof *m);
   if (!m) return NULL;
   m->node = dsc_node_ref(node);
@@ -93,8 +86,7 @@ static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, u
 }
 
 /* Notes that `node` is out from now on. */
-static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms)
-{
+static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms) {
   sweep(d, now_ms);
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   if (m)
@@ -109,8 +101,7 @@ static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms,
 }
 
 /* Takes the oldest mark of `node` away. Returns false when none is out. */
-static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe)
-{
+static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   *was_probe = false;
   if (!m) return false;
@@ -126,8 +117,7 @@ static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe)
   return false;
 }
 
-void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome)
-{
+void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome) {
   dsc_discoverer *d = frame->d;
   bool was_probe;
   /* a report without a mark still counts for health, but must not take what another call has in flight */
@@ -137,8 +127,7 @@ void dsc_discoverer_done(dsc_frame *frame, dsc_node *node, dsc_outcome outcome)
 
 /* Marks a node that was chosen, or takes the choice back. */
 static dsc_err mark_chosen(dsc_discoverer *d, dsc_node **node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms,
-                           dsc_why *why)
-{
+                           dsc_why *why) {
   atomic_fetch_add_explicit(&dsc_table_counters((*node)->table)->picks, 1, memory_order_relaxed);
   if (put_mark(d, *node, deadline_ms, is_probe, now_ms) == DSC_OK) return DSC_OK;
   dsc_registry_node_done(d->registry, *node, DSC_OUTCOME_NEUTRAL, is_probe, d->call_retry_times);
@@ -148,15 +137,13 @@ static dsc_err mark_chosen(dsc_discoverer *d, dsc_node **node, uint32_t deadline
 }
 
 static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr,
-                               uint32_t deadline_ms, dsc_node **node, dsc_why *why)
-{
+                               uint32_t deadline_ms, dsc_node **node, dsc_why *why) {
   bool is_probe;
   dsc_err err = dsc_discoverer_choose(frame, ac, table, addr, true, deadline_ms, node, &is_probe, why);
   return err ? err : mark_chosen(frame->d, node, deadline_ms, is_probe, dsc_clock_coarse_ms(), why);
 }
 
-static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_ms, dsc_why *why)
-{
+static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_ms, dsc_why *why) {
   dsc_call_config *config = dsc_discoverer_find_config(d, app);
   if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   *deadline_ms = config->deadline_ms;
@@ -164,8 +151,8 @@ static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_
   return DSC_OK;
 }
 
-/* What the last pick of an app found, good for a second: then the directory is asked again, which also keeps the app from
-** being evicted as one that nobody calls. */
+/* What the last pick of an app found, good for a second: then the directory is asked again, which also keeps the
+** app from being evicted as one that nobody calls. */
 typedef struct found {
   dsc_table *table; /* a reference */
   uint32_t deadline_ms;
@@ -174,8 +161,7 @@ typedef struct found {
   char app[];
 } found;
 
-void dsc_discoverer_clear_picks(dsc_discoverer *d)
-{
+void dsc_discoverer_clear_picks(dsc_discoverer *d) {
   size_t at = 0;
   for (found *f; (f = dsc_map_next(&d->picks, &at));) {
     dsc_table_unref(f->table);
@@ -185,8 +171,7 @@ void dsc_discoverer_clear_picks(dsc_discoverer *d)
 }
 
 /* Keeps what was found; without memory it is found again next time. */
-static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, uint32_t deadline_ms, uint64_t now_ms)
-{
+static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, uint32_t deadline_ms, uint64_t now_ms) {
   if (d->picks.count >= MAX_FOUND) dsc_discoverer_clear_picks(d);
   found *f = dsc_mem_alloc(sizeof *f + app.n + 1);
   if (!f) return;
@@ -205,8 +190,7 @@ static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, uint32_
 }
 
 /* The way of nearly every pick. Returns false when the long way must be taken. */
-static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **node, dsc_err *err, dsc_why *why)
-{
+static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **node, dsc_err *err, dsc_why *why) {
   found *f = d->hooks.next ? NULL : dsc_map_get(&d->picks, app);
   uint64_t now_ms = dsc_clock_coarse_ms();
   if (!f || now_ms >= f->until_ms) return false;
@@ -220,8 +204,7 @@ static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **n
 }
 
 static dsc_err pick_long(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_table *table, dsc_node **node,
-                         dsc_why *why)
-{
+                         dsc_why *why) {
   dsc_app_client ac;
   uint32_t deadline_ms = 0;
   dsc_err err = find_deadline(frame->d, app, &deadline_ms, why);
@@ -237,8 +220,7 @@ static dsc_err pick_long(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, d
   return err;
 }
 
-dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why)
-{
+dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   *node = NULL;
   dsc_err err = DSC_OK;
@@ -255,8 +237,7 @@ dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud
   return err;
 }
 
-dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **out, dsc_why *why)
-{
+dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_client **out, dsc_why *why) {
   (void)d;
   *out = NULL;
   dsc_app_client *ac = dsc_mem_zalloc(1, sizeof *ac);
@@ -271,15 +252,13 @@ dsc_err dsc_discoverer_app_client_new(dsc_discoverer *d, dsc_str app, dsc_app_cl
   return DSC_OK;
 }
 
-void dsc_discoverer_app_client_free(dsc_app_client *ac)
-{
+void dsc_discoverer_app_client_free(dsc_app_client *ac) {
   if (!ac) return;
   dsc_app_client_fini(ac);
   dsc_mem_free(ac);
 }
 
-static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **table, dsc_why *why)
-{
+static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **table, dsc_why *why) {
   bool waiting;
   dsc_err err = dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
   if (!waiting) return err;
@@ -288,8 +267,7 @@ static dsc_err find_and_wait(dsc_frame *frame, dsc_app_client *ac, dsc_table **t
   return dsc_discoverer_look_up(frame->d, ac->app.s, table, &waiting, why);
 }
 
-dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why)
-{
+dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, dsc_why *why) {
   dsc_table *table = NULL;
   dsc_err err = find_and_wait(frame, ac, &table, why);
   dsc_table_unref(table);
@@ -297,8 +275,7 @@ dsc_err dsc_discoverer_app_client_check(dsc_frame *frame, dsc_app_client *ac, ds
 }
 
 dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc_str addr, dsc_node **node,
-                                       dsc_why *why)
-{
+                                       dsc_why *why) {
   *node = NULL;
   dsc_table *table = NULL;
   uint32_t deadline_ms = 0;
@@ -309,8 +286,7 @@ dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc
   return err;
 }
 
-void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error)
-{
+void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {
   dsc_log_record record = {.time = dsc_clock_wall(), .level = error.n ? DSC_LOG_WARN : DSC_LOG_INFO};
   record.attempts = ac->attempts;
   record.used_time_ms = seconds * 1000;

@@ -5,8 +5,7 @@
 
 #include "base/clock.h"
 
-const char *dsc_event_name(dsc_event_kind kind)
-{
+const char *dsc_event_name(dsc_event_kind kind) {
   static const char *const names[] = {
 #define XX(upper, lower) #lower,
       DSC_EVENT_MAP(XX)
@@ -15,8 +14,7 @@ const char *dsc_event_name(dsc_event_kind kind)
   return (unsigned)kind < DSC_EVENT_COUNT ? names[kind] : "unknown";
 }
 
-void dsc_event_make(dsc_event *event, dsc_event_kind kind, dsc_str app, dsc_str node, const char *why)
-{
+void dsc_event_make(dsc_event *event, dsc_event_kind kind, dsc_str app, dsc_str node, const char *why) {
   event->kind = kind;
   event->time = dsc_clock_wall();
   dsc_log_field(event->app, sizeof event->app, app);

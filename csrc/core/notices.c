@@ -1,13 +1,12 @@
 /*
-** notices.c - the queue of notices.h: one lock, one list, two counts. Nothing is called under the lock but the loop's wake, which
-** only writes to a descriptor.
+** notices.c - the queue of notices.h: one lock, one list, two counts. Nothing is called under the lock but the
+** loop's wake, which only writes to a descriptor.
 */
 #include "core/notices.h"
 
 #include "base/mem.h"
 
-void dsc_notices_init(dsc_notices *notices)
-{
+void dsc_notices_init(dsc_notices *notices) {
   atomic_init(&notices->level, DSC_LOG_WARN);
   atomic_init(&notices->to_host, false);
   atomic_init(&notices->want_events, false);
@@ -19,15 +18,13 @@ void dsc_notices_init(dsc_notices *notices)
   notices->bell = NULL;
 }
 
-void dsc_notices_fini(dsc_notices *notices)
-{
+void dsc_notices_fini(dsc_notices *notices) {
   for (dsc_link *link; (link = dsc_list_pop(&notices->items));) dsc_mem_free(DSC_LIST_ENTRY(link, dsc_notice, link));
   pthread_mutex_destroy(&notices->lock);
 }
 
 /* Appends a notice, or counts it as dropped when there is no room or no memory. */
-static void append(dsc_notices *notices, dsc_notice *notice, size_t *count, uint64_t *dropped)
-{
+static void append(dsc_notices *notices, dsc_notice *notice, size_t *count, uint64_t *dropped) {
   pthread_mutex_lock(&notices->lock);
   bool keep = notice && *count < DSC_NOTICES_MAX;
   if (keep) {
@@ -41,8 +38,7 @@ static void append(dsc_notices *notices, dsc_notice *notice, size_t *count, uint
   if (!keep) dsc_mem_free(notice);
 }
 
-void dsc_notices_log(dsc_notices *notices, const dsc_log_record *record)
-{
+void dsc_notices_log(dsc_notices *notices, const dsc_log_record *record) {
   if ((int)record->level < atomic_load_explicit(&notices->level, memory_order_relaxed)) return;
   if (!atomic_load(&notices->to_host)) {
     dsc_log_stderr(NULL, record);
@@ -57,8 +53,7 @@ void dsc_notices_log(dsc_notices *notices, const dsc_log_record *record)
   append(notices, notice, &notices->n_logs, &notices->logs_dropped);
 }
 
-void dsc_notices_event(dsc_notices *notices, const dsc_event *event)
-{
+void dsc_notices_event(dsc_notices *notices, const dsc_event *event) {
   if (!atomic_load_explicit(&notices->want_events, memory_order_relaxed)) return;
   dsc_notice *notice = dsc_mem_alloc(sizeof *notice);
   if (notice) {
@@ -70,22 +65,19 @@ void dsc_notices_event(dsc_notices *notices, const dsc_event *event)
   dsc_notices_ring(notices);
 }
 
-void dsc_notices_ring(dsc_notices *notices)
-{
+void dsc_notices_ring(dsc_notices *notices) {
   pthread_mutex_lock(&notices->lock);
   if (notices->bell) dsc_loop_wake(notices->bell);
   pthread_mutex_unlock(&notices->lock);
 }
 
-void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop)
-{
+void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop) {
   pthread_mutex_lock(&notices->lock);
   notices->bell = loop;
   pthread_mutex_unlock(&notices->lock);
 }
 
-bool dsc_notices_take(dsc_notices *notices, dsc_link *into)
-{
+bool dsc_notices_take(dsc_notices *notices, dsc_link *into) {
   /* what is put there meanwhile is found next time: every method looks */
   if (!atomic_load_explicit(&notices->any, memory_order_relaxed)) return false;
   pthread_mutex_lock(&notices->lock);
@@ -97,8 +89,7 @@ bool dsc_notices_take(dsc_notices *notices, dsc_link *into)
   return any;
 }
 
-void dsc_notices_dropped(dsc_notices *notices, uint64_t *logs, uint64_t *events)
-{
+void dsc_notices_dropped(dsc_notices *notices, uint64_t *logs, uint64_t *events) {
   pthread_mutex_lock(&notices->lock);
   *logs = notices->logs_dropped;
   *events = notices->events_dropped;

@@ -1,8 +1,10 @@
 /*
-** notices.h - what other threads have to tell a discoverer's owner: log records and events, in a bounded queue, and a bell.
+** notices.h - what other threads have to tell a discoverer's owner: log records and events, in a bounded queue,
+** and a bell.
 **
-** Whoever tells only takes notes; the owner hands them to the host at the end of its next method. Past the bound notices are counted and
-** dropped, oldest stay. Without a host's logger records go to the default sink at once, in the thread that tells.
+** Whoever tells only takes notes; the owner hands them to the host at the end of its next method. Past the bound
+** notices are counted and dropped, oldest stay. Without a host's logger records go to the default sink at once, in
+** the thread that tells.
 */
 #ifndef DSC_CORE_NOTICES_H
 #define DSC_CORE_NOTICES_H
@@ -58,7 +60,8 @@ void dsc_notices_ring(dsc_notices *notices);
 /* Sets which loop is woken (NULL: none). Owner's thread. */
 void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop);
 
-/* Moves all that waits to `into`; each is the caller's: dsc_mem_free(). Owner's thread. Returns false when there was nothing. */
+/* Moves all that waits to `into`; each is the caller's: dsc_mem_free(). Owner's thread. Returns false when there
+** was nothing. */
 bool dsc_notices_take(dsc_notices *notices, dsc_link *into);
 
 /* Copies the counts of what was dropped. Any thread. */

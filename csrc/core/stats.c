@@ -1,6 +1,6 @@
 /*
-** stats.c - takes the picture of stats.h out of the tables and the registry. Counters are read one by one: the picture is consistent per number,
-** not across numbers.
+** stats.c - takes the picture of stats.h out of the tables and the registry. Counters are read one by one: the
+** picture is consistent per number, not across numbers.
 */
 #include "core/stats.h"
 
@@ -9,13 +9,11 @@
 
 #include "base/mem.h"
 
-static uint64_t load(const _Atomic uint64_t *counter)
-{
+static uint64_t load(const _Atomic uint64_t *counter) {
   return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void copy_counts(dsc_stats_counts *to, const dsc_counters *from)
-{
+static void copy_counts(dsc_stats_counts *to, const dsc_counters *from) {
   to->calls = load(&from->calls);
   to->attempts = load(&from->attempts);
   to->retries = load(&from->retries);
@@ -29,8 +27,7 @@ static void copy_counts(dsc_stats_counts *to, const dsc_counters *from)
   for (size_t i = 0; i < DSC_COUNTERS_BUCKETS; i++) to->latency[i] = load(&from->latency[i]);
 }
 
-static void copy_node(dsc_stats_node *to, dsc_node *node)
-{
+static void copy_node(dsc_stats_node *to, dsc_node *node) {
   snprintf(to->addr, sizeof to->addr, "%s", node->addr);
   to->state = dsc_node_state_name(dsc_node_get_state(node));
   to->weight = atomic_load_explicit(&node->weight, memory_order_relaxed);
@@ -41,13 +38,11 @@ static void copy_node(dsc_stats_node *to, dsc_node *node)
   to->failures = load(&node->failures);
 }
 
-static int by_addr(const void *a, const void *b)
-{
+static int by_addr(const void *a, const void *b) {
   return strcmp(((const dsc_stats_node *)a)->addr, ((const dsc_stats_node *)b)->addr);
 }
 
-static dsc_err copy_app(dsc_stats_app *to, dsc_table *table)
-{
+static dsc_err copy_app(dsc_stats_app *to, dsc_table *table) {
   dsc_str app = dsc_table_app(table);
   snprintf(to->app, sizeof to->app, "%.*s", DSC_STR_ARG(app));
   copy_counts(&to->counts, dsc_table_counters(table));
@@ -65,8 +60,7 @@ static dsc_err copy_app(dsc_stats_app *to, dsc_table *table)
   return DSC_OK;
 }
 
-static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry)
-{
+static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
   size_t count = 0;
   dsc_table **tables = dsc_directory_list(dsc_registry_directory(registry), &count);
   if (!tables) return count ? DSC_ENOMEM : DSC_OK;
@@ -83,8 +77,7 @@ static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry)
   return err;
 }
 
-dsc_stats *dsc_stats_new(dsc_registry *registry)
-{
+dsc_stats *dsc_stats_new(dsc_registry *registry) {
   dsc_stats *stats = dsc_mem_zalloc(1, sizeof *stats);
   if (!stats) return NULL;
   size_t blocks, bytes;
@@ -101,16 +94,14 @@ dsc_stats *dsc_stats_new(dsc_registry *registry)
   return NULL;
 }
 
-void dsc_stats_free(dsc_stats *stats)
-{
+void dsc_stats_free(dsc_stats *stats) {
   if (!stats) return;
   for (size_t i = 0; i < stats->n_apps; i++) dsc_mem_free(stats->apps[i].nodes);
   dsc_mem_free(stats->apps);
   dsc_mem_free(stats);
 }
 
-dsc_stats *dsc_stats_copy(const dsc_stats *from)
-{
+dsc_stats *dsc_stats_copy(const dsc_stats *from) {
   dsc_stats *stats = dsc_mem_zalloc(1, sizeof *stats);
   if (!stats) return NULL;
   *stats = *from;

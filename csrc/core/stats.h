@@ -37,8 +37,8 @@ typedef struct dsc_stats {
   uint64_t memory_blocks, memory_bytes; /* of this library, in this process */
 } dsc_stats;
 
-/* Takes the picture: registry (NULL: none left), apps, nodes, totals (drop counters are the caller's). Any thread. Caller owns: dsc_stats_free(). Fails: NULL:
-** out of memory. */
+/* Takes the picture: registry (NULL: none left), apps, nodes, totals (drop counters are the caller's). Any thread.
+** Caller owns: dsc_stats_free(). Fails: NULL: out of memory. */
 dsc_stats *dsc_stats_new(dsc_registry *registry);
 
 /* Copies a picture. Owner's thread. Caller owns. Fails: NULL: out of memory. */
@@ -47,8 +47,8 @@ dsc_stats *dsc_stats_copy(const dsc_stats *stats);
 /* Frees it; NULL is allowed. Owner's thread. */
 void dsc_stats_free(dsc_stats *stats);
 
-/* Appends the picture in Prometheus' text format 0.0.4 (names discover_*, label values escaped). Owner's thread. Fails: as
-** dsc_buf_add(). */
+/* Appends the picture in Prometheus' text format 0.0.4 (names discover_*, label values escaped). Owner's thread.
+** Fails: as dsc_buf_add(). */
 dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text);
 
 #endif

@@ -4,8 +4,7 @@
 */
 #include "core/stats.h"
 
-static void label(dsc_buf *text, const char *value)
-{
+static void label(dsc_buf *text, const char *value) {
   for (; *value; value++) {
     if (*value == '"' || *value == '\\')
       dsc_buf_addf(text, "\\%c", *value);
@@ -16,13 +15,11 @@ static void label(dsc_buf *text, const char *value)
   }
 }
 
-static void head(dsc_buf *text, const char *name, const char *type, const char *help)
-{
+static void head(dsc_buf *text, const char *name, const char *type, const char *help) {
   dsc_buf_addf(text, "# HELP discover_%s %s\n# TYPE discover_%s %s\n", name, help, name, type);
 }
 
-static void open_app(dsc_buf *text, const char *name, const dsc_stats_app *app)
-{
+static void open_app(dsc_buf *text, const char *name, const dsc_stats_app *app) {
   dsc_buf_addf(text, "discover_%s{app=\"", name);
   label(text, app->app);
   dsc_buf_addf(text, "\"");
@@ -31,8 +28,7 @@ static void open_app(dsc_buf *text, const char *name, const dsc_stats_app *app)
 typedef uint64_t (*app_value)(const dsc_stats_app *app);
 
 static void per_app(dsc_buf *text, const dsc_stats *stats, const char *name, const char *type, const char *help,
-                    app_value value)
-{
+                    app_value value) {
   head(text, name, type, help);
   for (size_t i = 0; i < stats->n_apps; i++) {
     open_app(text, name, &stats->apps[i]);
@@ -40,37 +36,29 @@ static void per_app(dsc_buf *text, const dsc_stats *stats, const char *name, con
   }
 }
 
-static uint64_t app_attempts(const dsc_stats_app *app)
-{
+static uint64_t app_attempts(const dsc_stats_app *app) {
   return app->counts.attempts;
 }
-static uint64_t app_retries(const dsc_stats_app *app)
-{
+static uint64_t app_retries(const dsc_stats_app *app) {
   return app->counts.retries;
 }
-static uint64_t app_isolations(const dsc_stats_app *app)
-{
+static uint64_t app_isolations(const dsc_stats_app *app) {
   return app->counts.isolations;
 }
-static uint64_t app_recoveries(const dsc_stats_app *app)
-{
+static uint64_t app_recoveries(const dsc_stats_app *app) {
   return app->counts.recoveries;
 }
-static uint64_t app_picks(const dsc_stats_app *app)
-{
+static uint64_t app_picks(const dsc_stats_app *app) {
   return app->counts.picks;
 }
-static uint64_t app_in_flight(const dsc_stats_app *app)
-{
+static uint64_t app_in_flight(const dsc_stats_app *app) {
   return app->counts.in_flight;
 }
-static uint64_t app_nodes(const dsc_stats_app *app)
-{
+static uint64_t app_nodes(const dsc_stats_app *app) {
   return app->n_nodes;
 }
 
-static void by_error(dsc_buf *text, const dsc_stats *stats, const char *name, const char *help, bool of_calls)
-{
+static void by_error(dsc_buf *text, const dsc_stats *stats, const char *name, const char *help, bool of_calls) {
   head(text, name, "counter", help);
   for (size_t i = 0; i < stats->n_apps; i++) {
     const uint64_t *counts = of_calls ? stats->apps[i].counts.errors : stats->apps[i].counts.attempt_errors;
@@ -82,8 +70,7 @@ static void by_error(dsc_buf *text, const dsc_stats *stats, const char *name, co
   }
 }
 
-static void latency(dsc_buf *text, const dsc_stats *stats)
-{
+static void latency(dsc_buf *text, const dsc_stats *stats) {
   const char *name = "call_duration_seconds";
   head(text, name, "histogram", "Time of whole calls, retries included.");
   for (size_t i = 0; i < stats->n_apps; i++) {
@@ -106,16 +93,14 @@ static void latency(dsc_buf *text, const dsc_stats *stats)
 }
 
 static void node_value(dsc_buf *text, const char *name, const dsc_stats_app *app, const dsc_stats_node *node,
-                       uint64_t value)
-{
+                       uint64_t value) {
   open_app(text, name, app);
   dsc_buf_addf(text, ",node=\"");
   label(text, node->addr);
   dsc_buf_addf(text, "\"} %llu\n", (unsigned long long)value);
 }
 
-static void node_states(dsc_buf *text, const dsc_stats *stats)
-{
+static void node_states(dsc_buf *text, const dsc_stats *stats) {
   head(text, "node_state", "gauge", "1 for the state a node is in.");
   for (size_t i = 0; i < stats->n_apps; i++) {
     for (size_t n = 0; n < stats->apps[i].n_nodes; n++) {
@@ -131,39 +116,32 @@ static void node_states(dsc_buf *text, const dsc_stats *stats)
 typedef uint64_t (*node_value_of)(const dsc_stats_node *node);
 
 static void per_node(dsc_buf *text, const dsc_stats *stats, const char *name, const char *type, const char *help,
-                     node_value_of value)
-{
+                     node_value_of value) {
   head(text, name, type, help);
   for (size_t i = 0; i < stats->n_apps; i++)
     for (size_t n = 0; n < stats->apps[i].n_nodes; n++)
       node_value(text, name, &stats->apps[i], &stats->apps[i].nodes[n], value(&stats->apps[i].nodes[n]));
 }
 
-static uint64_t node_attempts(const dsc_stats_node *node)
-{
+static uint64_t node_attempts(const dsc_stats_node *node) {
   return node->attempts;
 }
-static uint64_t node_failures(const dsc_stats_node *node)
-{
+static uint64_t node_failures(const dsc_stats_node *node) {
   return node->failures;
 }
-static uint64_t node_in_flight(const dsc_stats_node *node)
-{
+static uint64_t node_in_flight(const dsc_stats_node *node) {
   return node->in_flight;
 }
-static uint64_t node_weight(const dsc_stats_node *node)
-{
+static uint64_t node_weight(const dsc_stats_node *node) {
   return node->weight;
 }
 
-static void one(dsc_buf *text, const char *name, const char *type, const char *help, uint64_t value)
-{
+static void one(dsc_buf *text, const char *name, const char *type, const char *help, uint64_t value) {
   head(text, name, type, help);
   dsc_buf_addf(text, "discover_%s %llu\n", name, (unsigned long long)value);
 }
 
-static void registry(dsc_buf *text, const dsc_stats *stats)
-{
+static void registry(dsc_buf *text, const dsc_stats *stats) {
   const dsc_registry_stats *r = &stats->registry;
   one(text, "registry_up", "gauge", "1 while the registry answers.", r->up);
   one(text, "registry_connects_total", "counter", "Connections made to the registry.", r->connects);
@@ -180,8 +158,7 @@ static void registry(dsc_buf *text, const dsc_stats *stats)
   one(text, "memory_bytes", "gauge", "Bytes held by the library in this process.", stats->memory_bytes);
 }
 
-dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text)
-{
+dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text) {
   by_error(text, stats, "calls_total", "Finished calls by error code.", true);
   per_app(text, stats, "attempts_total", "counter", "Attempts made.", app_attempts);
   by_error(text, stats, "attempt_errors_total", "Attempts by error code.", false);

@@ -1,8 +1,9 @@
 /*
 ** step.c - the machine of step.h.
 **
-** Back-off: full jitter under a ceiling that doubles from 25 to 250 ms; none before the first retry after a refused connection,
-** because the common case is a node that died, with others well (M. Brooker, "Exponential Backoff and Jitter").
+** Back-off: full jitter under a ceiling that doubles from 25 to 250 ms; none before the first retry after a
+** refused connection, because the common case is a node that died, with others well (M. Brooker, "Exponential
+** Backoff and Jitter").
 */
 #include "core/step.h"
 
@@ -10,27 +11,23 @@
 #define BACKOFF_MOST_MS   250
 #define DEADLINE_SLACK_MS 5 /* timers fire a little early */
 
-void dsc_step_init(dsc_step *step, dsc_retry retry, uint64_t deadline_ms)
-{
+void dsc_step_init(dsc_step *step, dsc_retry retry, uint64_t deadline_ms) {
   *step = (dsc_step){.retry = retry, .deadline_ms = deadline_ms};
 }
 
-bool dsc_step_method_is_idempotent(dsc_str method)
-{
+bool dsc_step_method_is_idempotent(dsc_str method) {
   static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (dsc_str_equal(method, dsc_str_of(names[i]))) return true;
   return false;
 }
 
-bool dsc_step_failed(const dsc_step_event *answer)
-{
+bool dsc_step_failed(const dsc_step_event *answer) {
   if (answer->err != DSC_OK) return true;
   return answer->status >= 502 && answer->status <= 504;
 }
 
-dsc_outcome dsc_step_outcome(const dsc_step_event *answer)
-{
+dsc_outcome dsc_step_outcome(const dsc_step_event *answer) {
   if (answer->ours) return DSC_OUTCOME_NEUTRAL;
   switch (answer->err) {
   case DSC_OK: return dsc_step_failed(answer) ? DSC_OUTCOME_FAILURE : DSC_OUTCOME_SUCCESS;
@@ -42,20 +39,17 @@ dsc_outcome dsc_step_outcome(const dsc_step_event *answer)
   }
 }
 
-static dsc_step_action finish(dsc_step *step, dsc_err err)
-{
+static dsc_step_action finish(dsc_step *step, dsc_err err) {
   step->err = err;
   return DSC_STEP_FINISH;
 }
 
 /* What the call ends with when its last attempt failed and there is no other. */
-static dsc_step_action give_up(dsc_step *step)
-{
+static dsc_step_action give_up(dsc_step *step) {
   return finish(step, step->attempts > 1 ? DSC_EALL_FAILED : step->last_err);
 }
 
-static bool may_retry(const dsc_step *step, const dsc_step_event *answer)
-{
+static bool may_retry(const dsc_step *step, const dsc_step_event *answer) {
   if (step->pinned || step->retry == DSC_RETRY_NEVER) return false;
   if (step->max_attempts && step->attempts >= step->max_attempts) return false;
   switch (answer->err) {
@@ -71,8 +65,7 @@ static bool may_retry(const dsc_step *step, const dsc_step_event *answer)
   return !answer->sent || answer->status == 503;
 }
 
-static dsc_step_action back_off(dsc_step *step, const dsc_step_event *answer, uint64_t now_ms, double chance)
-{
+static dsc_step_action back_off(dsc_step *step, const dsc_step_event *answer, uint64_t now_ms, double chance) {
   if (step->attempts == 1 && answer->refused) return DSC_STEP_PICK;
   uint64_t ceiling = BACKOFF_FIRST_MS;
   for (uint32_t i = 1; i < step->attempts && ceiling < BACKOFF_MOST_MS; i++) ceiling *= 2;
@@ -83,8 +76,7 @@ static dsc_step_action back_off(dsc_step *step, const dsc_step_event *answer, ui
   return step->sleep_ms ? DSC_STEP_SLEEP : DSC_STEP_PICK;
 }
 
-static dsc_step_action judge(dsc_step *step, const dsc_step_event *answer, uint64_t now_ms, double chance)
-{
+static dsc_step_action judge(dsc_step *step, const dsc_step_event *answer, uint64_t now_ms, double chance) {
   step->last_err = answer->err;
   step->last_failed = dsc_step_failed(answer);
   if (!step->last_failed) return finish(step, DSC_OK);
@@ -94,8 +86,7 @@ static dsc_step_action judge(dsc_step *step, const dsc_step_event *answer, uint6
   return back_off(step, answer, now_ms, chance);
 }
 
-static dsc_step_action picked(dsc_step *step, const dsc_step_event *event)
-{
+static dsc_step_action picked(dsc_step *step, const dsc_step_event *event) {
   if (event->err == DSC_OK) {
     step->attempts++;
     return DSC_STEP_SEND;
@@ -104,8 +95,7 @@ static dsc_step_action picked(dsc_step *step, const dsc_step_event *event)
   return give_up(step);
 }
 
-dsc_step_action dsc_step_next(dsc_step *step, const dsc_step_event *event, uint64_t now_ms, double chance)
-{
+dsc_step_action dsc_step_next(dsc_step *step, const dsc_step_event *event, uint64_t now_ms, double chance) {
   if (event->kind == DSC_STEP_BROKEN) return finish(step, event->err);
   if (event->kind == DSC_STEP_ANSWERED) return judge(step, event, now_ms, chance);
   if (event->kind == DSC_STEP_ROUTED && event->err != DSC_OK) return finish(step, event->err);

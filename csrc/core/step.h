@@ -3,8 +3,8 @@
 **
 **   route -> find the app -> pick -> send -> judge -> finish | sleep -> pick ...
 **
-** The driver (call.c) does what an action says and comes back with the event that belongs to it. Time and chance come in as
-** arguments, so every case is a row in a table of a test.
+** The driver (call.c) does what an action says and comes back with the event that belongs to it. Time and chance
+** come in as arguments, so every case is a row in a table of a test.
 */
 #ifndef DSC_CORE_STEP_H
 #define DSC_CORE_STEP_H
