@@ -6,7 +6,7 @@ target_compile_definitions(discover_flags INTERFACE
 target_compile_options(discover_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion
   # snprintf is how this code truncates on purpose.
-  -Wno-format-truncation
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>
   -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wpointer-arith
   $<$<BOOL:${DISCOVER_WERROR}>:-Werror>)
 

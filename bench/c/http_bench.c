@@ -1,9 +1,9 @@
 /*
 ** http_bench.c - net/http against plain libcurl: one at a time and 64 in flight, the same server, interleaved rounds.
 **
-** The server is a child process with one epoll loop that answers every request with a few hundred fixed bytes. Plain libcurl
-** means: a reused easy handle with a write callback, two headers and all encodings; a multi handle with curl_multi_perform and
-** curl_multi_poll. Ours does more per call: header list, copied answer, look-up, limits.
+** The server is a child process with one epoll loop that answers every request with a few hundred fixed bytes. Plain
+** libcurl means: a reused easy handle with a write callback, two headers and all encodings; a multi handle with
+** curl_multi_perform and curl_multi_poll. Ours does more per call: header list, copied answer, look-up, limits.
 */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -22,13 +22,14 @@
 #include "base/clock.h"
 #include "net/http.h"
 
-#define ROUNDS 15
-#define WIDTH 64
+#define ROUNDS  15
+#define WIDTH   64
 #define MAX_FDS 4096
 
-static const char answer_text[] = "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
-                                  "Content-Length: 64\r\n\r\n"
-                                  "{\"id\":12345,\"name\":\"somebody\",\"roles\":[\"a\",\"b\",\"c\"],\"ok\":true  }";
+static const char answer_text[] =
+    "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+    "Content-Length: 64\r\n\r\n"
+    "{\"id\":12345,\"name\":\"somebody\",\"roles\":[\"a\",\"b\",\"c\"],\"ok\":true  }";
 
 /* ------------------------------------------------------------------- server */
 
@@ -251,8 +252,8 @@ static void compare(const char *what, void (*plain_run)(plain *, int), void (*ou
     ratio[i] = y / x;
   }
   double ours_time = median(b), plain_time = median(a), paired = median(ratio);
-  printf("%-16s plain curl %7.2f us/call   ours %7.2f us/call   time ratio %.3f   throughput ratio %.3f\n", what, plain_time,
-         ours_time, paired, 1 / paired);
+  printf("%-16s plain curl %7.2f us/call   ours %7.2f us/call   time ratio %.3f   throughput ratio %.3f\n", what,
+         plain_time, ours_time, paired, 1 / paired);
 }
 
 int main(int argc, char **argv) {

@@ -1,7 +1,8 @@
 /*
 ** peers.c - what bench/run measures in C, as a Lua module: n GETs by raw libcurl, and n GETs by the core without Lua.
 **
-** Both run in the process of the Lua rounds and take turns with them. The core here is a copy of its own, linked statically.
+** Both run in the process of the Lua rounds and take turns with them. The core here is a copy of its own, linked
+** statically.
 */
 #include <curl/curl.h>
 #include <lauxlib.h>
@@ -14,16 +15,14 @@ int luaopen_discover_bench_peers(lua_State *L);
 
 /* ---- raw libcurl: one easy handle, reused ---- */
 
-static size_t take(char *data, size_t size, size_t n, void *ud)
-{
+static size_t take(char *data, size_t size, size_t n, void *ud) {
   (void)data;
   *(size_t *)ud += size * n;
   return size * n;
 }
 
 /* curl(url, n) -> seconds. The handle lives as long as the process. */
-static int peers_curl(lua_State *L)
-{
+static int peers_curl(lua_State *L) {
   static CURL *easy;
   static size_t bytes;
   const char *url = luaL_checkstring(L, 1);
@@ -49,8 +48,7 @@ static int peers_curl(lua_State *L)
 
 static dsc_discoverer *core;
 
-static const char *prepare(dsc_str addr, dsc_why *why)
-{
+static const char *prepare(dsc_str addr, dsc_why *why) {
   dsc_options options;
   dsc_frame frame;
   dsc_options_defaults(&options);
@@ -61,8 +59,7 @@ static const char *prepare(dsc_str addr, dsc_why *why)
   return err ? why->text : NULL;
 }
 
-static bool get(const dsc_request *request, dsc_why *why)
-{
+static bool get(const dsc_request *request, dsc_why *why) {
   dsc_frame frame;
   if (dsc_discoverer_enter(core, &frame, NULL, why)) return false;
   dsc_result *result = dsc_discoverer_call(&frame, request);
@@ -74,8 +71,7 @@ static bool get(const dsc_request *request, dsc_why *why)
 }
 
 /* core(addr, path, n) -> seconds */
-static int peers_core(lua_State *L)
-{
+static int peers_core(lua_State *L) {
   dsc_why why = {""};
   size_t len;
   const char *addr = luaL_checklstring(L, 1, &len);
@@ -93,14 +89,12 @@ static int peers_core(lua_State *L)
 }
 
 /* now() -> seconds on a clock that only goes forward, with nanoseconds */
-static int peers_now(lua_State *L)
-{
+static int peers_now(lua_State *L) {
   lua_pushnumber(L, (double)dsc_clock_now_ns() / 1e9);
   return 1;
 }
 
-int luaopen_discover_bench_peers(lua_State *L)
-{
+int luaopen_discover_bench_peers(lua_State *L) {
   static const luaL_Reg functions[] = {{"curl", peers_curl}, {"core", peers_core}, {"now", peers_now}, {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;

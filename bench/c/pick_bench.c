@@ -14,8 +14,7 @@
 #define ROUNDS 9
 #define PICKS  100000
 
-static dsc_row *make_rows(size_t n)
-{
+static dsc_row *make_rows(size_t n) {
   dsc_row *rows = calloc(n, sizeof *rows);
   for (size_t i = 0; i < n; i++) {
     char *text = malloc(32);
@@ -25,14 +24,12 @@ static dsc_row *make_rows(size_t n)
   return rows;
 }
 
-static void free_rows(dsc_row *rows, size_t n)
-{
+static void free_rows(dsc_row *rows, size_t n) {
   for (size_t i = 0; i < n; i++) free((void *)(size_t)rows[i].addr.p);
   free(rows);
 }
 
-static uint64_t read_rows(dsc_table *table, const dsc_row *rows, size_t n)
-{
+static uint64_t read_rows(dsc_table *table, const dsc_row *rows, size_t n) {
   uint64_t start = dsc_clock_now_ns();
   dsc_table_read_begin(table);
   if (dsc_table_read_end(table, rows, n, dsc_clock_now_ms(), NULL)) fputs("read failed\n", stderr);
@@ -41,8 +38,7 @@ static uint64_t read_rows(dsc_table *table, const dsc_row *rows, size_t n)
 
 static dsc_node *picked[PICKS];
 
-static double pick_round(dsc_table *table, dsc_pick *pick, double *with_done)
-{
+static double pick_round(dsc_table *table, dsc_pick *pick, double *with_done) {
   bool is_probe;
   uint64_t start = dsc_clock_now_ns();
   for (size_t i = 0; i < PICKS; i++) {
@@ -59,14 +55,12 @@ static double pick_round(dsc_table *table, dsc_pick *pick, double *with_done)
   return (double)(middle - start) / PICKS;
 }
 
-static int by_value(const void *a, const void *b)
-{
+static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
 
-static void bench_picks(const dsc_balancer_ops *balancer, size_t n)
-{
+static void bench_picks(const dsc_balancer_ops *balancer, size_t n) {
   dsc_row *rows = make_rows(n);
   dsc_table *table = dsc_table_new(DSC_STR_LITERAL("app"));
   dsc_pick pick = {.balancer = balancer, .has_key = true, .repeatable = true, .slot_ms = 1000};
@@ -83,8 +77,7 @@ static void bench_picks(const dsc_balancer_ops *balancer, size_t n)
   free_rows(rows, n);
 }
 
-static void bench_read(size_t n)
-{
+static void bench_read(size_t n) {
   size_t before, after;
   dsc_row *rows = make_rows(n);
   dsc_mem_usage(NULL, &before);
@@ -100,8 +93,7 @@ static void bench_read(size_t n)
   free_rows(rows, n);
 }
 
-int main(void)
-{
+int main(void) {
   static const size_t sizes[] = {2, 10, 1000, 10000};
   for (int b = 0; b < DSC_BALANCER_COUNT; b++)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)

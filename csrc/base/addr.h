@@ -10,7 +10,7 @@
 #define DSC_ADDR_MAX 262 /* 253 for a name, brackets, colon, port, terminator */
 
 typedef struct dsc_addr {
-  char host[256]; /* without brackets */
+  char host[256];          /* without brackets */
   char text[DSC_ADDR_MAX]; /* canonical: host:port or [v6]:port */
   uint16_t port;
   bool is_v6;

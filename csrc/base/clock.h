@@ -15,7 +15,8 @@ uint64_t dsc_clock_now_ms(void);
 /* Returns monotonic nanoseconds on the same scale. Any thread. */
 uint64_t dsc_clock_now_ns(void);
 
-/* Returns monotonic milliseconds that lag by up to one tick of the kernel (4 ms), for a fifth of the cost. Any thread. */
+/* Returns monotonic milliseconds that lag by up to one tick of the kernel (4 ms), for a fifth of the cost. Any
+** thread. */
 uint64_t dsc_clock_coarse_ms(void);
 
 /* Returns wall-clock seconds since 1970, for log records only. Any thread. */

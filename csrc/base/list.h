@@ -15,7 +15,7 @@ typedef struct dsc_link {
 } dsc_link;
 
 /* The element that a link is a member of. */
-#define DSC_LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define DSC_LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 /* Makes an empty head, or a link that is in no list. Owner's thread. */
 static inline void dsc_list_init(dsc_link *link) {

@@ -15,7 +15,7 @@ typedef struct dsc_str {
 } dsc_str;
 
 /* For "%.*s": DSC_STR_ARG(s). */
-#define DSC_STR_ARG(s) (int)(s).n, (s).p
+#define DSC_STR_ARG(s)        (int)(s).n, (s).p
 #define DSC_STR_LITERAL(text) ((dsc_str){(text), sizeof(text) - 1})
 
 /* Borrows a C string (NULL: the empty string). Any thread. */

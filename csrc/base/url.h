@@ -16,7 +16,7 @@ typedef struct dsc_url {
   dsc_str host; /* without brackets */
   bool host_is_v6;
   dsc_str port;
-  dsc_str path; /* with its leading slash, or empty */
+  dsc_str path;  /* with its leading slash, or empty */
   dsc_str query; /* without '?' */
 } dsc_url;
 

@@ -13,8 +13,7 @@ const dsc_balancer_ops *const dsc_balancer_all[DSC_BALANCER_COUNT] = {
     [DSC_BALANCER_HASH] = &dsc_balancer_hash,
 };
 
-const dsc_balancer_ops *dsc_balancer_find(dsc_str name, dsc_why *why)
-{
+const dsc_balancer_ops *dsc_balancer_find(dsc_str name, dsc_why *why) {
   for (int i = 0; i < DSC_BALANCER_COUNT; i++)
     if (dsc_str_equal(name, dsc_str_of(dsc_balancer_all[i]->name))) return dsc_balancer_all[i];
   (void)dsc_fail(why, DSC_EINVALID,
@@ -23,15 +22,13 @@ const dsc_balancer_ops *dsc_balancer_find(dsc_str name, dsc_why *why)
   return NULL;
 }
 
-int dsc_balancer_index(const dsc_balancer_ops *ops)
-{
+int dsc_balancer_index(const dsc_balancer_ops *ops) {
   for (int i = 0; i < DSC_BALANCER_COUNT; i++)
     if (dsc_balancer_all[i] == ops) return i;
   return DSC_BALANCER_LEAST_USED;
 }
 
-bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node)
-{
+bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node) {
   for (size_t i = 0; i < pick->n_tried; i++)
     if (pick->tried[i] == node) return true;
   return false;

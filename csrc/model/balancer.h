@@ -32,7 +32,8 @@ typedef struct dsc_balancer_ops {
   /* Frees it; nodes may still be in it. Under the table's lock, any thread. */
   void (*destroy)(dsc_balancer *balancer);
 
-  /* Makes room for the slots 0 .. `slots` - 1, so that adding can't fail. Under the table's lock. Fails: DSC_ENOMEM, nothing changed. */
+  /* Makes room for the slots 0 .. `slots` - 1, so that adding can't fail. Under the table's lock. Fails: DSC_ENOMEM,
+  ** nothing changed. */
   dsc_err (*reserve)(dsc_balancer *balancer, uint32_t slots);
 
   /* A node became pickable; it is not in it yet, and room for its `slot` was made. Under the table's lock. */
@@ -48,8 +49,8 @@ typedef struct dsc_balancer_ops {
   ** `picked`. Under the table's lock. Borrowed. */
   dsc_node *(*next)(dsc_balancer *balancer, const dsc_pick *pick);
 
-  /* The table counted what `next` returned (load and in_flight are raised); moves it in the order. The other balancers of the table get
-  ** `changed`. Under the table's lock. May be NULL. */
+  /* The table counted what `next` returned (load and in_flight are raised); moves it in the order. The other
+  ** balancers of the table get `changed`. Under the table's lock. May be NULL. */
   void (*picked)(dsc_balancer *balancer, dsc_node *node);
 } dsc_balancer_ops;
 

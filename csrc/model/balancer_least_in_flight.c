@@ -6,8 +6,7 @@
 */
 #include "model/heap.h"
 
-static void put(dsc_balancer *heap, dsc_node *node)
-{
+static void put(dsc_balancer *heap, dsc_node *node) {
   dsc_heap_put(heap, node, ((double)dsc_node_in_flight(node) + 1) / dsc_node_weight(node), node->load);
 }
 

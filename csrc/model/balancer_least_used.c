@@ -6,8 +6,7 @@
 */
 #include "model/heap.h"
 
-static void put(dsc_balancer *heap, dsc_node *node)
-{
+static void put(dsc_balancer *heap, dsc_node *node) {
   dsc_heap_put(heap, node, node->load, 0);
 }
 

@@ -1,7 +1,8 @@
 /*
 ** changes.c - a growing list of node references with what happened to them.
 **
-** It never fails its caller: the table must go on when memory is short, so a change that can't be kept is counted instead. Owner's thread.
+** It never fails its caller: the table must go on when memory is short, so a change that can't be kept is counted
+** instead. Owner's thread.
 */
 #include "model/changes.h"
 
@@ -9,20 +10,17 @@
 
 #define FIRST_CAP ((size_t)8)
 
-void dsc_changes_init(dsc_changes *changes)
-{
+void dsc_changes_init(dsc_changes *changes) {
   *changes = (dsc_changes){0};
 }
 
-void dsc_changes_clear(dsc_changes *changes)
-{
+void dsc_changes_clear(dsc_changes *changes) {
   for (size_t i = 0; i < changes->count; i++) dsc_node_unref(changes->items[i].node);
   dsc_mem_free(changes->items);
   dsc_changes_init(changes);
 }
 
-static bool has_room(dsc_changes *changes)
-{
+static bool has_room(dsc_changes *changes) {
   if (changes->count < changes->cap) return true;
   size_t cap = changes->cap ? changes->cap * 2 : FIRST_CAP;
   dsc_change *items = dsc_mem_realloc(changes->items, cap * sizeof *items);
@@ -32,8 +30,7 @@ static bool has_room(dsc_changes *changes)
   return true;
 }
 
-void dsc_changes_add(dsc_changes *changes, dsc_change_kind kind, dsc_node *node)
-{
+void dsc_changes_add(dsc_changes *changes, dsc_change_kind kind, dsc_node *node) {
   if (!changes) return;
   if (has_room(changes))
     changes->items[changes->count++] = (dsc_change){kind, dsc_node_ref(node)};

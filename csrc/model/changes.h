@@ -31,7 +31,8 @@ void dsc_changes_init(dsc_changes *changes);
 /* Gives the node references back and frees. Owner's thread, not under a table's lock. */
 void dsc_changes_clear(dsc_changes *changes);
 
-/* Appends a change and takes a reference to the node; NULL `changes`: nothing. Owner's thread. When memory runs out it is only counted. */
+/* Appends a change and takes a reference to the node; NULL `changes`: nothing. Owner's thread. When memory runs out
+** it is only counted. */
 void dsc_changes_add(dsc_changes *changes, dsc_change_kind kind, dsc_node *node);
 
 #endif

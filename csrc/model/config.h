@@ -15,11 +15,11 @@
 #include "base/secret.h"
 #include "base/str.h"
 
-#define DSC_WEIGHT_MAX 1000000
-#define DSC_CONFIG_TIME_MAX_MS 86400000u       /* one day: the longest timeout and deadline */
-#define DSC_CONFIG_COUNT_MAX 1000000u          /* max_attempts, max_in_flight, queue */
-#define DSC_CONFIG_TOKEN_MAX 4096              /* bytes of a token in a call string */
-#define DSC_REGISTRY_CONNECT_TIMEOUT_MS 3000u  /* without connectTimeout */
+#define DSC_WEIGHT_MAX                  1000000
+#define DSC_CONFIG_TIME_MAX_MS          86400000u /* one day: the longest timeout and deadline */
+#define DSC_CONFIG_COUNT_MAX            1000000u  /* max_attempts, max_in_flight, queue */
+#define DSC_CONFIG_TOKEN_MAX            4096      /* bytes of a token in a call string */
+#define DSC_REGISTRY_CONNECT_TIMEOUT_MS 3000u     /* without connectTimeout */
 
 typedef enum dsc_retry { DSC_RETRY_IDEMPOTENT, DSC_RETRY_ALWAYS, DSC_RETRY_NEVER } dsc_retry;
 
@@ -82,16 +82,16 @@ typedef enum dsc_registry_kind { DSC_REGISTRY_NONE, DSC_REGISTRY_REDIS, DSC_REGI
 
 typedef struct dsc_registry_config {
   dsc_registry_kind kind;
-  char *text;      /* canonical, never with a password: for messages and for `shared`; not NULL after a parse.
+  char *text;           /* canonical, never with a password: for messages and for `shared`; not NULL after a parse.
                    ** redis://[user@]host:port/db[?id=...], memory://name, "" */
-  char *host;      /* redis */
-  uint16_t port;   /* redis */
-  uint32_t db;     /* redis */
-  char *user;      /* redis, NULL: none */
-  char *name;      /* memory */
+  char *host;           /* redis */
+  uint16_t port;        /* redis */
+  uint32_t db;          /* redis */
+  char *user;           /* redis, NULL: none */
+  char *name;           /* memory */
   dsc_secret *password; /* redis, NULL: none */
   uint32_t connect_timeout_ms; /* redis */
-  char *id; /* redis: keeps `shared` apart; NULL: none */
+  char *id;                    /* redis: keeps `shared` apart; NULL: none */
 } dsc_registry_config;
 
 /* Parses a registry string. "" is none; memory://name takes 1..255 bytes as they are; or

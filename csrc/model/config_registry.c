@@ -1,9 +1,10 @@
 /*
 ** config_registry.c - registry strings, in both spellings that users have.
 **
-** Invariant: no sentence and no `text` ever shows a password. A password with a raw '/', '?' or ':' ends up in parts that
-** should hold none, so nothing of the string is quoted but names of parameters, and an '@' there ends the matter.
-** A decoded password stands in plain memory only until the secret is made, and is wiped. No state: any thread.
+** Invariant: no sentence and no `text` ever shows a password. A password with a raw '/', '?' or ':' ends up in parts
+** that should hold none, so nothing of the string is quoted but names of parameters, and an '@' there ends the
+** matter. A decoded password stands in plain memory only until the secret is made, and is wiped. No state: any
+** thread.
 */
 #include "model/config.h"
 

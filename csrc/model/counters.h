@@ -16,15 +16,15 @@
 
 typedef struct dsc_counters {
   /* any thread, atomic */
-  _Atomic uint64_t calls;     /* finished */
+  _Atomic uint64_t calls; /* finished */
   _Atomic uint64_t attempts;
-  _Atomic uint64_t retries;   /* attempts after a call's first */
+  _Atomic uint64_t retries; /* attempts after a call's first */
   _Atomic uint64_t isolations;
   _Atomic uint64_t recoveries;
-  _Atomic uint64_t picks;     /* by hand: pick, app_client */
-  _Atomic uint64_t errors[DSC_ERR_COUNT]; /* finished calls by code; [DSC_OK]: without error */
+  _Atomic uint64_t picks;                         /* by hand: pick, app_client */
+  _Atomic uint64_t errors[DSC_ERR_COUNT];         /* finished calls by code; [DSC_OK]: without error */
   _Atomic uint64_t attempt_errors[DSC_ERR_COUNT]; /* failed attempts by code */
-  _Atomic uint64_t statuses[6]; /* answered attempts by class (1xx is [1]); [0]: outside 100..599 */
+  _Atomic uint64_t statuses[6];                   /* answered attempts by class (1xx is [1]); [0]: outside 100..599 */
   _Atomic uint64_t latency[DSC_COUNTERS_BUCKETS]; /* of finished calls */
   _Atomic uint64_t latency_sum_us;
 } dsc_counters;

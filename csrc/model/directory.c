@@ -1,8 +1,9 @@
 /*
 ** directory.c - a map of names to tables under one mutex, and a ring of the loose ones.
 **
-** Invariants: each entry owns one reference to its table; an entry is in the ring exactly while it is loose, the least recently called
-** first; the ring never holds more than DSC_DIRECTORY_MAX_LOOSE. Tables are cleared and given back outside the lock. Any thread.
+** Invariants: each entry owns one reference to its table; an entry is in the ring exactly while it is loose, the
+** least recently called first; the ring never holds more than DSC_DIRECTORY_MAX_LOOSE. Tables are cleared and given
+** back outside the lock. Any thread.
 */
 #include "model/directory.h"
 
@@ -25,8 +26,7 @@ struct dsc_directory {
   size_t n_loose;
 };
 
-dsc_directory *dsc_directory_new(void)
-{
+dsc_directory *dsc_directory_new(void) {
   dsc_directory *directory = dsc_mem_zalloc(1, sizeof *directory);
   if (!directory) return NULL;
   pthread_mutex_init(&directory->lock, NULL);
@@ -35,14 +35,12 @@ dsc_directory *dsc_directory_new(void)
   return directory;
 }
 
-static void drop_table(dsc_table *table)
-{
+static void drop_table(dsc_table *table) {
   dsc_table_clear(table, NULL);
   dsc_table_unref(table);
 }
 
-void dsc_directory_free(dsc_directory *directory)
-{
+void dsc_directory_free(dsc_directory *directory) {
   if (!directory) return;
   size_t at = 0;
   for (struct entry *entry; (entry = dsc_map_next(&directory->apps, &at));) {
@@ -54,28 +52,24 @@ void dsc_directory_free(dsc_directory *directory)
   dsc_mem_free(directory);
 }
 
-static bool is_loose(const struct entry *entry)
-{
+static bool is_loose(const struct entry *entry) {
   return !dsc_list_empty(&entry->link);
 }
 
 /* Marks an entry as called now. */
-static void touch_locked(dsc_directory *directory, struct entry *entry)
-{
+static void touch_locked(dsc_directory *directory, struct entry *entry) {
   if (!is_loose(entry)) return;
   dsc_list_remove(&entry->link);
   dsc_list_push(&directory->loose, &entry->link);
 }
 
-static void configure_locked(dsc_directory *directory, struct entry *entry)
-{
+static void configure_locked(dsc_directory *directory, struct entry *entry) {
   if (!is_loose(entry)) return;
   dsc_list_remove(&entry->link);
   directory->n_loose--;
 }
 
-dsc_table *dsc_directory_find(dsc_directory *directory, dsc_str app)
-{
+dsc_table *dsc_directory_find(dsc_directory *directory, dsc_str app) {
   pthread_mutex_lock(&directory->lock);
   struct entry *entry = dsc_map_get(&directory->apps, app);
   if (entry) touch_locked(directory, entry);
@@ -85,8 +79,7 @@ dsc_table *dsc_directory_find(dsc_directory *directory, dsc_str app)
 }
 
 /* Takes the least recently called app out; the caller gets its reference. */
-static dsc_table *evict_locked(dsc_directory *directory)
-{
+static dsc_table *evict_locked(dsc_directory *directory) {
   struct entry *entry = DSC_LIST_ENTRY(dsc_list_pop(&directory->loose), struct entry, link);
   directory->n_loose--;
   dsc_table *table = entry->table;
@@ -95,8 +88,7 @@ static dsc_table *evict_locked(dsc_directory *directory)
   return table;
 }
 
-static struct entry *make_entry(dsc_str app)
-{
+static struct entry *make_entry(dsc_str app) {
   struct entry *entry = dsc_mem_alloc(sizeof *entry);
   dsc_table *table = entry ? dsc_table_new(app) : NULL;
   if (!table) {
@@ -108,8 +100,7 @@ static struct entry *make_entry(dsc_str app)
   return entry;
 }
 
-static struct entry *add_locked(dsc_directory *directory, dsc_str app, bool configured, dsc_table **evicted)
-{
+static struct entry *add_locked(dsc_directory *directory, dsc_str app, bool configured, dsc_table **evicted) {
   struct entry *entry = make_entry(app);
   if (!entry) return NULL;
   if (dsc_map_put(&directory->apps, dsc_table_app(entry->table), entry, NULL)) {
@@ -124,8 +115,7 @@ static struct entry *add_locked(dsc_directory *directory, dsc_str app, bool conf
   return entry;
 }
 
-dsc_table *dsc_directory_open(dsc_directory *directory, dsc_str app, bool configured, dsc_table **evicted)
-{
+dsc_table *dsc_directory_open(dsc_directory *directory, dsc_str app, bool configured, dsc_table **evicted) {
   dsc_table *gone = NULL;
   pthread_mutex_lock(&directory->lock);
   struct entry *entry = dsc_map_get(&directory->apps, app);
@@ -144,16 +134,14 @@ dsc_table *dsc_directory_open(dsc_directory *directory, dsc_str app, bool config
   return table;
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
   dsc_str x = dsc_table_app(*(dsc_table *const *)a), y = dsc_table_app(*(dsc_table *const *)b);
   size_t n = x.n < y.n ? x.n : y.n;
   int order = n > 0 ? memcmp(x.p, y.p, n) : 0;
   return order ? order : (x.n > y.n) - (x.n < y.n);
 }
 
-dsc_table **dsc_directory_list(dsc_directory *directory, size_t *count)
-{
+dsc_table **dsc_directory_list(dsc_directory *directory, size_t *count) {
   *count = 0;
   pthread_mutex_lock(&directory->lock);
   size_t n = directory->apps.count, at = 0;

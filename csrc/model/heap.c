@@ -11,21 +11,18 @@
 
 #define ARITY 4
 
-dsc_balancer *dsc_heap_create(void)
-{
+dsc_balancer *dsc_heap_create(void) {
   return dsc_mem_zalloc(1, sizeof(dsc_balancer));
 }
 
-void dsc_heap_destroy(dsc_balancer *heap)
-{
+void dsc_heap_destroy(dsc_balancer *heap) {
   dsc_mem_free(heap->entries);
   dsc_mem_free(heap->positions);
   dsc_mem_free(heap->nodes);
   dsc_mem_free(heap);
 }
 
-dsc_err dsc_heap_reserve(dsc_balancer *heap, uint32_t slots)
-{
+dsc_err dsc_heap_reserve(dsc_balancer *heap, uint32_t slots) {
   if (slots <= heap->slots) return DSC_OK;
   dsc_heap_entry *entries = dsc_mem_realloc(heap->entries, slots * sizeof *entries);
   if (!entries) return DSC_ENOMEM;
@@ -44,21 +41,18 @@ dsc_err dsc_heap_reserve(dsc_balancer *heap, uint32_t slots)
   return DSC_OK;
 }
 
-static inline bool before(const dsc_heap_entry *a, const dsc_heap_entry *b)
-{
+static inline bool before(const dsc_heap_entry *a, const dsc_heap_entry *b) {
   if (a->key != b->key) return a->key < b->key;
   if (a->tie != b->tie) return a->tie < b->tie;
   return a->slot < b->slot;
 }
 
-static inline void place(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
-{
+static inline void place(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry) {
   heap->entries[at] = entry;
   heap->positions[entry.slot] = at;
 }
 
-static void sift_up(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
-{
+static void sift_up(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry) {
   while (at > 0) {
     uint32_t parent = (at - 1) / ARITY;
     if (!before(&entry, &heap->entries[parent])) break;
@@ -68,8 +62,7 @@ static void sift_up(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
   place(heap, at, entry);
 }
 
-static uint32_t first_child(const dsc_balancer *heap, uint32_t child)
-{
+static uint32_t first_child(const dsc_balancer *heap, uint32_t child) {
   uint32_t end = heap->count - child > ARITY ? child + ARITY : heap->count;
   uint32_t best = child;
   for (uint32_t i = child + 1; i < end; i++)
@@ -77,8 +70,7 @@ static uint32_t first_child(const dsc_balancer *heap, uint32_t child)
   return best;
 }
 
-static void sift_down(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
-{
+static void sift_down(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry) {
   for (;;) {
     uint32_t child = at * ARITY + 1;
     if (child >= heap->count) break;
@@ -91,16 +83,14 @@ static void sift_down(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
 }
 
 /* Puts `entry` where it belongs, beginning at `at`, whose own entry no longer counts. */
-static void settle(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry)
-{
+static void settle(dsc_balancer *heap, uint32_t at, dsc_heap_entry entry) {
   if (at > 0 && before(&entry, &heap->entries[(at - 1) / ARITY]))
     sift_up(heap, at, entry);
   else
     sift_down(heap, at, entry);
 }
 
-void dsc_heap_put(dsc_balancer *heap, dsc_node *node, double key, double tie)
-{
+void dsc_heap_put(dsc_balancer *heap, dsc_node *node, double key, double tie) {
   dsc_heap_entry entry = {key, tie, node->slot};
   uint32_t at = heap->positions[node->slot];
   if (at == DSC_HEAP_ABSENT) {
@@ -111,8 +101,7 @@ void dsc_heap_put(dsc_balancer *heap, dsc_node *node, double key, double tie)
   }
 }
 
-void dsc_heap_remove(dsc_balancer *heap, dsc_node *node)
-{
+void dsc_heap_remove(dsc_balancer *heap, dsc_node *node) {
   uint32_t at = heap->positions[node->slot];
   heap->positions[node->slot] = DSC_HEAP_ABSENT;
   heap->nodes[node->slot] = NULL;
@@ -121,15 +110,13 @@ void dsc_heap_remove(dsc_balancer *heap, dsc_node *node)
 }
 
 /* Swaps the first entry behind the end. */
-static void set_aside(dsc_balancer *heap)
-{
+static void set_aside(dsc_balancer *heap) {
   dsc_heap_entry first = heap->entries[0], last = heap->entries[--heap->count];
   place(heap, heap->count, first);
   if (heap->count > 0) sift_down(heap, 0, last);
 }
 
-dsc_node *dsc_heap_next(dsc_balancer *heap, const dsc_pick *pick)
-{
+dsc_node *dsc_heap_next(dsc_balancer *heap, const dsc_pick *pick) {
   uint32_t all = heap->count;
   dsc_node *found = NULL;
   while (heap->count > 0) {
@@ -147,13 +134,11 @@ dsc_node *dsc_heap_next(dsc_balancer *heap, const dsc_pick *pick)
   return found;
 }
 
-const dsc_heap_entry *dsc_heap_entry_of(const dsc_balancer *heap, const dsc_node *node)
-{
+const dsc_heap_entry *dsc_heap_entry_of(const dsc_balancer *heap, const dsc_node *node) {
   uint32_t at = node->slot < heap->slots ? heap->positions[node->slot] : DSC_HEAP_ABSENT;
   return at == DSC_HEAP_ABSENT ? NULL : &heap->entries[at];
 }
 
-double dsc_heap_first_key(const dsc_balancer *heap)
-{
+double dsc_heap_first_key(const dsc_balancer *heap) {
   return heap->count ? heap->entries[0].key : 0;
 }

@@ -1,9 +1,9 @@
 /*
 ** node.c - making, sharing and letting go of one node.
 **
-** One allocation holds the struct, the address and the host; only the metadata is apart, because it
-** changes. Invariant: a node holds one reference to its table, so `node->table` may be followed as long as the node may.
-** Any thread; the last unref frees the node and may free the table, hence never under the table's lock.
+** One allocation holds the struct, the address and the host; only the metadata is apart, because it changes.
+** Invariant: a node holds one reference to its table, so `node->table` may be followed as long as the node may. Any
+** thread; the last unref frees the node and may free the table, hence never under the table's lock.
 */
 #include "model/node.h"
 
@@ -12,8 +12,7 @@
 
 static const char *const state_names[] = {"up", "stale", "isolated", "probing", "gone"};
 
-dsc_node *dsc_node_new(dsc_table *table, const dsc_addr *addr, uint32_t weight)
-{
+dsc_node *dsc_node_new(dsc_table *table, const dsc_addr *addr, uint32_t weight) {
   size_t addr_len = strlen(addr->text), host_len = strlen(addr->host);
   dsc_node *node = dsc_mem_zalloc(1, sizeof *node + addr_len + 1 + host_len + 1);
   if (!node) return NULL;
@@ -32,14 +31,12 @@ dsc_node *dsc_node_new(dsc_table *table, const dsc_addr *addr, uint32_t weight)
   return node;
 }
 
-dsc_node *dsc_node_ref(dsc_node *node)
-{
+dsc_node *dsc_node_ref(dsc_node *node) {
   atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);
   return node;
 }
 
-void dsc_node_unref(dsc_node *node)
-{
+void dsc_node_unref(dsc_node *node) {
   if (!node || atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) != 1) return;
   dsc_table *table = node->table;
   dsc_mem_free(node->metadata);
@@ -47,14 +44,12 @@ void dsc_node_unref(dsc_node *node)
   dsc_table_unref(table);
 }
 
-const char *dsc_node_state_name(dsc_node_state state)
-{
+const char *dsc_node_state_name(dsc_node_state state) {
   size_t i = (size_t)state;
   return i < sizeof state_names / sizeof *state_names ? state_names[i] : "unknown";
 }
 
-uint64_t dsc_node_used_times(dsc_node *node)
-{
+uint64_t dsc_node_used_times(dsc_node *node) {
   pthread_mutex_lock(&node->table->lock);
   double used = node->load * dsc_node_weight(node);
   pthread_mutex_unlock(&node->table->lock);
@@ -62,16 +57,14 @@ uint64_t dsc_node_used_times(dsc_node *node)
   return (uint64_t)(used + 1e-6 + used * 1e-12);
 }
 
-char *dsc_node_copy_metadata(dsc_node *node)
-{
+char *dsc_node_copy_metadata(dsc_node *node) {
   pthread_mutex_lock(&node->table->lock);
   char *copy = dsc_mem_strdup(dsc_str_of(node->metadata));
   pthread_mutex_unlock(&node->table->lock);
   return copy;
 }
 
-void dsc_node_array_unref(dsc_node_array *array)
-{
+void dsc_node_array_unref(dsc_node_array *array) {
   if (!array || atomic_fetch_sub_explicit(&array->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < array->count; i++) dsc_node_unref(array->nodes[i]);
   dsc_mem_free(array);

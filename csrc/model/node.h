@@ -52,8 +52,8 @@ typedef struct dsc_node {
   char addr[]; /* addr_len bytes and a terminator, then the host */
 } dsc_node;
 
-/* Makes a node of `table` (whose reference it takes) with one reference: load 0, in no list, in no balancer, state gone. For the
-** table's own files. Any thread. Caller owns one reference. Fails: NULL: out of memory. */
+/* Makes a node of `table` (whose reference it takes) with one reference: load 0, in no list, in no balancer, state
+** gone. For the table's own files. Any thread. Caller owns one reference. Fails: NULL: out of memory. */
 dsc_node *dsc_node_new(struct dsc_table *table, const dsc_addr *addr, uint32_t weight);
 
 /* Takes a reference. Any thread. Returns `node`. */
@@ -64,26 +64,22 @@ dsc_node *dsc_node_ref(dsc_node *node);
 void dsc_node_unref(dsc_node *node);
 
 /* Borrows the address. Any thread. */
-static inline dsc_str dsc_node_addr(const dsc_node *node)
-{
+static inline dsc_str dsc_node_addr(const dsc_node *node) {
   return (dsc_str){node->addr, node->addr_len};
 }
 
 /* Returns the weight. Any thread. */
-static inline uint32_t dsc_node_weight(const dsc_node *node)
-{
+static inline uint32_t dsc_node_weight(const dsc_node *node) {
   return atomic_load_explicit(&node->weight, memory_order_relaxed);
 }
 
 /* Returns how many picks are not done yet. Any thread. */
-static inline uint32_t dsc_node_in_flight(const dsc_node *node)
-{
+static inline uint32_t dsc_node_in_flight(const dsc_node *node) {
   return atomic_load_explicit(&node->in_flight, memory_order_relaxed);
 }
 
 /* Returns the state as one word for users. Any thread. */
-static inline dsc_node_state dsc_node_get_state(const dsc_node *node)
-{
+static inline dsc_node_state dsc_node_get_state(const dsc_node *node) {
   return (dsc_node_state)atomic_load_explicit(&node->state, memory_order_relaxed);
 }
 

@@ -20,7 +20,7 @@ typedef struct dsc_trace {
 typedef struct dsc_result {
   /* owner's thread only */
   dsc_err err;
-  char *why; /* NULL when there is no error */
+  char *why;  /* NULL when there is no error */
   int status; /* 0: never answered */
   char *reason;
   int http_major, http_minor;

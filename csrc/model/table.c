@@ -1,8 +1,8 @@
 /*
 ** table.c - nodes come, change and go; what others may ask about them.
 **
-** One mutex per table; nothing that can wait is done under it. The table owns one reference to each of its
-** nodes and each node one to the table: dsc_table_clear() ends that cycle. The invariants are told in table_impl.h. Any thread.
+** One mutex per table; nothing that can wait is done under it. The table owns one reference to each of its nodes and
+** each node one to the table: dsc_table_clear() ends that cycle. The invariants are told in table_impl.h. Any thread.
 */
 #include <stdlib.h>
 
@@ -14,8 +14,7 @@
 
 #define FIRST_SLOTS 8u
 
-dsc_table *dsc_table_new(dsc_str app)
-{
+dsc_table *dsc_table_new(dsc_str app) {
   dsc_table *table = dsc_mem_zalloc(1, sizeof *table + app.n + 1);
   if (!table) return NULL;
   atomic_init(&table->refs, 1);
@@ -30,14 +29,12 @@ dsc_table *dsc_table_new(dsc_str app)
   return table;
 }
 
-dsc_table *dsc_table_ref(dsc_table *table)
-{
+dsc_table *dsc_table_ref(dsc_table *table) {
   atomic_fetch_add_explicit(&table->refs, 1, memory_order_relaxed);
   return table;
 }
 
-void dsc_table_unref(dsc_table *table)
-{
+void dsc_table_unref(dsc_table *table) {
   if (!table || atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) != 1) return;
   /* no node is left, each would hold a reference; a snapshot can only be an empty one */
   dsc_table_forget_read_locked(table);
@@ -50,25 +47,21 @@ void dsc_table_unref(dsc_table *table)
   dsc_mem_free(table);
 }
 
-void dsc_table_empty_trash(dsc_table_trash *trash)
-{
+void dsc_table_empty_trash(dsc_table_trash *trash) {
   dsc_node_array_unref(trash->snapshot);
   for (dsc_link *link; (link = dsc_list_pop(&trash->nodes));)
     dsc_node_unref(DSC_LIST_ENTRY(link, dsc_node, isolated_link));
 }
 
-dsc_str dsc_table_app(const dsc_table *table)
-{
+dsc_str dsc_table_app(const dsc_table *table) {
   return (dsc_str){table->app, table->app_len};
 }
 
-dsc_counters *dsc_table_counters(dsc_table *table)
-{
+dsc_counters *dsc_table_counters(dsc_table *table) {
   return &table->counters;
 }
 
-size_t dsc_table_count(dsc_table *table, size_t *usable)
-{
+size_t dsc_table_count(dsc_table *table, size_t *usable) {
   pthread_mutex_lock(&table->lock);
   size_t count = table->nodes.count;
   if (usable) *usable = table->n_up;
@@ -76,8 +69,7 @@ size_t dsc_table_count(dsc_table *table, size_t *usable)
   return count;
 }
 
-uint64_t dsc_table_version(dsc_table *table)
-{
+uint64_t dsc_table_version(dsc_table *table) {
   pthread_mutex_lock(&table->lock);
   uint64_t version = table->version;
   pthread_mutex_unlock(&table->lock);
@@ -86,8 +78,7 @@ uint64_t dsc_table_version(dsc_table *table)
 
 /* ---- the picker and the state ---- */
 
-void dsc_table_changed_locked(dsc_table *table, dsc_node *node, int by)
-{
+void dsc_table_changed_locked(dsc_table *table, dsc_node *node, int by) {
   for (int i = 0; i < DSC_BALANCER_COUNT; i++) {
     if (!table->balancers[i]) continue;
     const dsc_balancer_ops *ops = dsc_balancer_all[i];
@@ -96,8 +87,7 @@ void dsc_table_changed_locked(dsc_table *table, dsc_node *node, int by)
   }
 }
 
-void dsc_table_enter_picker_locked(dsc_table *table, dsc_node *node)
-{
+void dsc_table_enter_picker_locked(dsc_table *table, dsc_node *node) {
   node->in_picker = true;
   table->n_picker++;
   table->load_sum += node->load;
@@ -105,8 +95,7 @@ void dsc_table_enter_picker_locked(dsc_table *table, dsc_node *node)
     if (table->balancers[i]) dsc_balancer_all[i]->add(table->balancers[i], node);
 }
 
-void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node)
-{
+void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node) {
   if (!node->in_picker) return;
   node->in_picker = false;
   table->n_picker--;
@@ -115,8 +104,7 @@ void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node)
     if (table->balancers[i]) dsc_balancer_all[i]->remove(table->balancers[i], node);
 }
 
-static void set_state_locked(dsc_table *table, dsc_node *node, dsc_node_state state)
-{
+static void set_state_locked(dsc_table *table, dsc_node *node, dsc_node_state state) {
   dsc_node_state old = dsc_node_get_state(node);
   if (old == state) return;
   if (old == DSC_NODE_UP) table->n_up--;
@@ -125,8 +113,7 @@ static void set_state_locked(dsc_table *table, dsc_node *node, dsc_node_state st
   table->version++;
 }
 
-void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node)
-{
+void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node) {
   dsc_node_state state = node->stale_since_ms ? DSC_NODE_STALE : DSC_NODE_UP;
   if (node->health.state == DSC_HEALTH_ISOLATED) state = DSC_NODE_ISOLATED;
   if (node->health.state == DSC_HEALTH_PROBING) state = DSC_NODE_PROBING;
@@ -135,8 +122,7 @@ void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node)
 
 /* ---- coming ---- */
 
-static dsc_err reserve_slot_locked(dsc_table *table)
-{
+static dsc_err reserve_slot_locked(dsc_table *table) {
   if (table->n_free > 0 || table->next_slot < table->slot_cap) return DSC_OK;
   uint32_t cap = table->slot_cap ? table->slot_cap * 2 : FIRST_SLOTS;
   if (cap < table->slot_cap) return DSC_ENOMEM;
@@ -149,18 +135,15 @@ static dsc_err reserve_slot_locked(dsc_table *table)
   return DSC_OK;
 }
 
-static uint32_t take_slot_locked(dsc_table *table)
-{
+static uint32_t take_slot_locked(dsc_table *table) {
   return table->n_free > 0 ? table->free_slots[--table->n_free] : table->next_slot++;
 }
 
-static bool same_metadata(const dsc_node *node, dsc_str metadata)
-{
+static bool same_metadata(const dsc_node *node, dsc_str metadata) {
   return dsc_str_equal(dsc_str_of(node->metadata), metadata);
 }
 
-dsc_err dsc_table_set_metadata_locked(dsc_table *table, dsc_node *node, dsc_str metadata)
-{
+dsc_err dsc_table_set_metadata_locked(dsc_table *table, dsc_node *node, dsc_str metadata) {
   if (same_metadata(node, metadata)) return DSC_OK;
   char *copy = NULL;
   if (metadata.n > 0 && !(copy = dsc_mem_strdup(metadata))) return DSC_ENOMEM;
@@ -171,16 +154,14 @@ dsc_err dsc_table_set_metadata_locked(dsc_table *table, dsc_node *node, dsc_str 
 }
 
 /* All that can fail about a new node. */
-static dsc_err prepare_locked(dsc_table *table, dsc_node *node, const dsc_table_spec *spec)
-{
+static dsc_err prepare_locked(dsc_table *table, dsc_node *node, const dsc_table_spec *spec) {
   if (spec->metadata && dsc_table_set_metadata_locked(table, node, *spec->metadata)) return DSC_ENOMEM;
   if (reserve_slot_locked(table)) return DSC_ENOMEM;
   return dsc_map_put(&table->nodes, dsc_node_addr(node), node, NULL);
 }
 
 dsc_err dsc_table_add_locked(dsc_table *table, const dsc_addr *addr, const dsc_table_spec *spec, double mean,
-                             dsc_table_trash *trash, dsc_changes *changes, dsc_node **made)
-{
+                             dsc_table_trash *trash, dsc_changes *changes, dsc_node **made) {
   *made = NULL;
   dsc_node *node = dsc_node_new(table, addr, spec->weight);
   if (!node) return DSC_ENOMEM;
@@ -198,8 +179,7 @@ dsc_err dsc_table_add_locked(dsc_table *table, const dsc_addr *addr, const dsc_t
   return DSC_OK;
 }
 
-dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_table_spec *spec)
-{
+dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_table_spec *spec) {
   if (spec->metadata && dsc_table_set_metadata_locked(table, node, *spec->metadata)) return DSC_ENOMEM;
   if (spec->by_user) node->by_user = true;
   if (node->stale_since_ms) {
@@ -217,8 +197,7 @@ dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_tabl
 
 /* ---- going ---- */
 
-void dsc_table_remove_locked(dsc_table *table, dsc_node *node, dsc_table_trash *trash, dsc_changes *changes)
-{
+void dsc_table_remove_locked(dsc_table *table, dsc_node *node, dsc_table_trash *trash, dsc_changes *changes) {
   dsc_table_leave_picker_locked(table, node);
   dsc_list_remove(&node->isolated_link);
   (void)dsc_map_take(&table->nodes, dsc_node_addr(node));
@@ -230,14 +209,12 @@ void dsc_table_remove_locked(dsc_table *table, dsc_node *node, dsc_table_trash *
   dsc_list_push(&trash->nodes, &node->isolated_link);
 }
 
-void dsc_table_remove_all_locked(dsc_table *table, dsc_link *doomed, dsc_table_trash *trash, dsc_changes *changes)
-{
+void dsc_table_remove_all_locked(dsc_table *table, dsc_link *doomed, dsc_table_trash *trash, dsc_changes *changes) {
   for (dsc_link *link; (link = dsc_list_pop(doomed));)
     dsc_table_remove_locked(table, DSC_LIST_ENTRY(link, dsc_node, isolated_link), trash, changes);
 }
 
-void dsc_table_clear(dsc_table *table, dsc_changes *changes)
-{
+void dsc_table_clear(dsc_table *table, dsc_changes *changes) {
   dsc_table_trash trash;
   dsc_link doomed;
   dsc_list_init(&doomed);
@@ -255,8 +232,7 @@ void dsc_table_clear(dsc_table *table, dsc_changes *changes)
 /* ---- messages and the user ---- */
 
 static dsc_err set_locked(dsc_table *table, const dsc_addr *addr, const dsc_table_spec *spec, dsc_table_trash *trash,
-                          dsc_changes *changes)
-{
+                          dsc_changes *changes) {
   dsc_str key = dsc_str_of(addr->text);
   if (table->closed) return DSC_ECLOSED;
   if (!spec->by_user) dsc_table_touch_locked(table, key);
@@ -269,8 +245,7 @@ static dsc_err set_locked(dsc_table *table, const dsc_addr *addr, const dsc_tabl
 }
 
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,
-                      uint64_t now_ms, dsc_changes *changes)
-{
+                      uint64_t now_ms, dsc_changes *changes) {
   (void)now_ms; /* nothing about a set node depends on the time yet */
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return DSC_EINVALID;
@@ -283,8 +258,7 @@ dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const cha
   return err;
 }
 
-dsc_err dsc_table_set_metadata(dsc_table *table, dsc_str addr, dsc_str metadata)
-{
+dsc_err dsc_table_set_metadata(dsc_table *table, dsc_str addr, dsc_str metadata) {
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return DSC_OK;
   dsc_table_trash trash;
@@ -295,8 +269,7 @@ dsc_err dsc_table_set_metadata(dsc_table *table, dsc_str addr, dsc_str metadata)
   return err;
 }
 
-bool dsc_table_goodbye(dsc_table *table, dsc_str addr, dsc_changes *changes)
-{
+bool dsc_table_goodbye(dsc_table *table, dsc_str addr, dsc_changes *changes) {
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return false;
   dsc_table_trash trash;
@@ -311,8 +284,7 @@ bool dsc_table_goodbye(dsc_table *table, dsc_str addr, dsc_changes *changes)
 
 /* ---- looking ---- */
 
-dsc_node *dsc_table_find(dsc_table *table, dsc_str addr)
-{
+dsc_node *dsc_table_find(dsc_table *table, dsc_str addr) {
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return NULL;
   pthread_mutex_lock(&table->lock);
@@ -322,14 +294,12 @@ dsc_node *dsc_table_find(dsc_table *table, dsc_str addr)
   return node;
 }
 
-static int by_addr(const void *a, const void *b)
-{
+static int by_addr(const void *a, const void *b) {
   dsc_node *const *left = a, *const *right = b;
   return strcmp((*left)->addr, (*right)->addr);
 }
 
-static dsc_node_array *collect_locked(dsc_table *table)
-{
+static dsc_node_array *collect_locked(dsc_table *table) {
   dsc_node_array *array = dsc_mem_alloc(sizeof *array + table->nodes.count * sizeof *array->nodes);
   if (!array) return NULL;
   atomic_init(&array->refs, 1);
@@ -341,8 +311,7 @@ static dsc_node_array *collect_locked(dsc_table *table)
 }
 
 /* Keeps a list for the next who asks, if it is still true. */
-static void publish(dsc_table *table, dsc_node_array *array)
-{
+static void publish(dsc_table *table, dsc_node_array *array) {
   pthread_mutex_lock(&table->lock);
   if (!table->snapshot && array->version == table->version) {
     atomic_fetch_add_explicit(&array->refs, 1, memory_order_relaxed);
@@ -351,8 +320,7 @@ static void publish(dsc_table *table, dsc_node_array *array)
   pthread_mutex_unlock(&table->lock);
 }
 
-dsc_node_array *dsc_table_snapshot(dsc_table *table)
-{
+dsc_node_array *dsc_table_snapshot(dsc_table *table) {
   pthread_mutex_lock(&table->lock);
   dsc_node_array *array = table->snapshot;
   if (array) atomic_fetch_add_explicit(&array->refs, 1, memory_order_relaxed);

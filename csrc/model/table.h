@@ -8,8 +8,8 @@
 ** stale: it serves on while its calls succeed, and goes at its first failure or after the grace, but only while
 ** the app has a node that is not stale. Nodes set by the user are touched by the user alone.
 **
-** What changed is reported in a dsc_changes that the caller provides (NULL: not wanted), and told to others after unlocking. The table
-** counts isolations and recoveries in its counters itself.
+** What changed is reported in a dsc_changes that the caller provides (NULL: not wanted), and told to others after
+** unlocking. The table counts isolations and recoveries in its counters itself.
 */
 #ifndef DSC_MODEL_TABLE_H
 #define DSC_MODEL_TABLE_H
@@ -28,11 +28,12 @@ dsc_table *dsc_table_new(dsc_str app);
 /* Takes a reference. Any thread. Returns `table`. */
 dsc_table *dsc_table_ref(dsc_table *table);
 
-/* Gives a reference back; nodes hold one each, so a table lives as long as any of its nodes. NULL is allowed. Any thread. */
+/* Gives a reference back; nodes hold one each, so a table lives as long as any of its nodes. NULL is allowed. Any
+** thread. */
 void dsc_table_unref(dsc_table *table);
 
-/* Closes the table: forgets all nodes (they become gone), so that the cycle between table and nodes ends, and takes no new
-** ones: whoever still holds a reference can't begin the cycle again. Idempotent. Any thread. */
+/* Closes the table: forgets all nodes (they become gone), so that the cycle between table and nodes ends, and takes
+** no new ones: whoever still holds a reference can't begin the cycle again. Idempotent. Any thread. */
 void dsc_table_clear(dsc_table *table, dsc_changes *changes);
 
 /* Borrows the app's name (terminated). Any thread. */
@@ -48,9 +49,9 @@ size_t dsc_table_count(dsc_table *table, size_t *usable);
 uint64_t dsc_table_version(dsc_table *table);
 
 /* Sets a node (weight >= 1, clamped to DSC_WEIGHT_MAX) or, at weight 0, removes it. `metadata` NULL: leave as it is.
-** With `by_user` the node becomes the user's; without it a user's node is left alone. A node that is set is no longer stale. A new one
-** joins at the mean load of the nodes in the picker plus random [0,1)/weight. Any thread.
-** Fails: DSC_EINVALID for a bad address, DSC_ECLOSED after dsc_table_clear(), DSC_ENOMEM. */
+** With `by_user` the node becomes the user's; without it a user's node is left alone. A node that is set is no longer
+** stale. A new one joins at the mean load of the nodes in the picker plus random [0,1)/weight. Any thread. Fails:
+** DSC_EINVALID for a bad address, DSC_ECLOSED after dsc_table_clear(), DSC_ENOMEM. */
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,
                       uint64_t now_ms, dsc_changes *changes);
 
@@ -60,8 +61,9 @@ dsc_err dsc_table_set_metadata(dsc_table *table, dsc_str addr, dsc_str metadata)
 /* Obeys a goodbye: removes a registry's node. Any thread. Returns true if there was one. */
 bool dsc_table_goodbye(dsc_table *table, dsc_str addr, dsc_changes *changes);
 
-/* Notes that a read of the whole app was sent: until dsc_table_read_end() the addresses of messages (set without by_user, goodbye)
-** are remembered, and that read does not touch them. One read at a time; a new begin forgets the former. Any thread. */
+/* Notes that a read of the whole app was sent: until dsc_table_read_end() the addresses of messages (set without
+** by_user, goodbye) are remembered, and that read does not touch them. One read at a time; a new begin forgets the
+** former. Any thread. */
 void dsc_table_read_begin(dsc_table *table);
 
 typedef struct dsc_row {
@@ -71,28 +73,29 @@ typedef struct dsc_row {
   dsc_str metadata; /* of the key */
 } dsc_row;
 
-/* Applies a whole read: alive rows are set, dead and missing ones become stale. Rows with bad addresses or weight 0 are skipped. A dead row
-** whose node is unknown is added as a stale node only if the app has no node that is not stale (else it is nobody). The mean for
-** newcomers is taken once. Any thread. Rows are borrowed. Fails: DSC_ENOMEM, what was applied stays (nothing, if the address of a message
-** could not be remembered), DSC_ECLOSED. */
+/* Applies a whole read: alive rows are set, dead and missing ones become stale. Rows with bad addresses or weight 0
+** are skipped. A dead row whose node is unknown is added as a stale node only if the app has no node that is not
+** stale (else it is nobody). The mean for newcomers is taken once. Any thread. Rows are borrowed. Fails: DSC_ENOMEM,
+** what was applied stays (nothing, if the address of a message could not be remembered), DSC_ECLOSED. */
 dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint64_t now_ms, dsc_changes *changes);
 
 /* Removes stale nodes whose grace is over, while a node that is not stale remains. Any thread. Returns when (ms on the
 ** clock) the next one is due, 0: none (also while all are stale: sweep again after a read or a message). */
 uint64_t dsc_table_sweep(dsc_table *table, uint64_t grace_ms, uint64_t now_ms, dsc_changes *changes);
 
-/* Picks a node and counts it: load, in_flight, attempts. An isolated node whose probe is due comes first, if `pick->repeatable`
-** or nothing else is usable; then the balancer's best; then, if no usable node is left that was not tried, the least used
-** of the isolated ones. Any thread. Caller owns one reference and must call dsc_table_done() once. `*is_probe` says whether it
-** holds the probe slot. Fails: NULL: nothing left. */
+/* Picks a node and counts it: load, in_flight, attempts. An isolated node whose probe is due comes first, if
+** `pick->repeatable` or nothing else is usable; then the balancer's best; then, if no usable node is left that was
+** not tried, the least used of the isolated ones. Any thread. Caller owns one reference and must call
+** dsc_table_done() once. `*is_probe` says whether it holds the probe slot. Fails: NULL: nothing left. */
 dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe);
 
 /* As dsc_table_pick() for one certain node: counts it if it is in the table and was not tried. Takes the probe slot
 ** if one is due. Any thread. Fails: NULL. */
 dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe);
 
-/* Reports the end of what dsc_table_pick() began: in_flight goes down (never below 0), the outcome feeds the health law; a failed
-** stale node goes while another is not stale. A node that is gone already is only counted. Any thread. Does not take the reference. */
+/* Reports the end of what dsc_table_pick() began: in_flight goes down (never below 0), the outcome feeds the health
+** law; a failed stale node goes while another is not stale. A node that is gone already is only counted. Any thread.
+** Does not take the reference. */
 void dsc_table_done(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
                     uint64_t now_ms, dsc_changes *changes);
 
@@ -102,15 +105,17 @@ void dsc_table_lapse(dsc_table *table, dsc_node *node, bool was_probe, uint64_t 
 /* Finds a node. Any thread. Caller owns one reference. Fails: NULL. */
 dsc_node *dsc_table_find(dsc_table *table, dsc_str addr);
 
-/* Returns all nodes, sorted by address. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
+/* Returns all nodes, sorted by address. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL:
+** out of memory. */
 dsc_node_array *dsc_table_snapshot(dsc_table *table);
 
-/* Adds one to in_flight without a pick, for an outcome that is reported for a call counted nowhere: dsc_table_done() takes it away. Any
-** thread. */
+/* Adds one to in_flight without a pick, for an outcome that is reported for a call counted nowhere: dsc_table_done()
+** takes it away. Any thread. */
 void dsc_table_hold(dsc_table *table, dsc_node *node);
 
-/* Returns the nodes that a host's own balancer may choose from, sorted by address: not tried, and not isolated unless a probe is due; without any of
-** those, all that were not tried. Any thread. Caller owns one reference: dsc_node_array_unref(). Fails: NULL: out of memory. */
+/* Returns the nodes that a host's own balancer may choose from, sorted by address: not tried, and not isolated unless
+** a probe is due; without any of those, all that were not tried. Any thread. Caller owns one reference:
+** dsc_node_array_unref(). Fails: NULL: out of memory. */
 dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uint64_t now_ms);
 
 #endif

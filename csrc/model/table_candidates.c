@@ -4,24 +4,21 @@
 #include "base/mem.h"
 #include "model/table_impl.h"
 
-void dsc_table_hold(dsc_table *table, dsc_node *node)
-{
+void dsc_table_hold(dsc_table *table, dsc_node *node) {
   pthread_mutex_lock(&table->lock);
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
   if (node->in_picker) dsc_table_changed_locked(table, node, -1);
   pthread_mutex_unlock(&table->lock);
 }
 
-static bool is_usable_locked(const dsc_node *node, const dsc_pick *pick, uint64_t now_ms)
-{
+static bool is_usable_locked(const dsc_node *node, const dsc_pick *pick, uint64_t now_ms) {
   if (node->in_picker) return true;
   return dsc_table_has_locked(node) && pick->repeatable && dsc_health_probe_due(&node->health, now_ms);
 }
 
 /* Marks with `wanted` which of `all` may be chosen; returns how many. */
 static size_t choose_locked(const dsc_node_array *all, const dsc_pick *pick, uint64_t now_ms, bool last_resort,
-                            bool *wanted)
-{
+                            bool *wanted) {
   size_t count = 0;
   for (size_t i = 0; i < all->count; i++) {
     const dsc_node *node = all->nodes[i];
@@ -32,8 +29,7 @@ static size_t choose_locked(const dsc_node_array *all, const dsc_pick *pick, uin
   return count;
 }
 
-static dsc_node_array *collect(const dsc_node_array *all, const bool *wanted, size_t count)
-{
+static dsc_node_array *collect(const dsc_node_array *all, const bool *wanted, size_t count) {
   dsc_node_array *some = dsc_mem_alloc(sizeof *some + count * sizeof *some->nodes);
   if (!some) return NULL;
   atomic_init(&some->refs, 1);
@@ -44,8 +40,7 @@ static dsc_node_array *collect(const dsc_node_array *all, const bool *wanted, si
   return some;
 }
 
-dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uint64_t now_ms)
-{
+dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uint64_t now_ms) {
   dsc_node_array *all = dsc_table_snapshot(table);
   if (!all) return NULL;
   bool *wanted = dsc_mem_zalloc(all->count + 1, sizeof *wanted);

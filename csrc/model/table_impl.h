@@ -2,9 +2,10 @@
 ** table_impl.h - what the files of the table share: table.c (nodes come, change and go), table_read.c
 ** (whole reads, stale nodes), table_pick.c (picks and outcomes). For these and node.c only.
 **
-** Invariants under the lock: a node is in the map exactly while its state is not gone; it is then either in the picker (and in every
-** balancer that was made) or in the list of isolated nodes; load_sum is the sum of the loads in the picker; every
-** balancer has room for slot_cap slots. References are never dropped under the lock: they go into a trash.
+** Invariants under the lock: a node is in the map exactly while its state is not gone; it is then either in the
+** picker (and in every balancer that was made) or in the list of isolated nodes; load_sum is the sum of the loads in
+** the picker; every balancer has room for slot_cap slots. References are never dropped under the lock: they go into a
+** trash.
 */
 #ifndef DSC_MODEL_TABLE_IMPL_H
 #define DSC_MODEL_TABLE_IMPL_H
@@ -52,8 +53,7 @@ typedef struct dsc_table_spec {
 } dsc_table_spec;
 
 /* Locks and prepares an empty trash. Any thread. */
-static inline void dsc_table_lock(dsc_table *table, dsc_table_trash *trash)
-{
+static inline void dsc_table_lock(dsc_table *table, dsc_table_trash *trash) {
   dsc_list_init(&trash->nodes);
   trash->snapshot = NULL;
   pthread_mutex_lock(&table->lock);
@@ -63,8 +63,7 @@ static inline void dsc_table_lock(dsc_table *table, dsc_table_trash *trash)
 void dsc_table_empty_trash(dsc_table_trash *trash);
 
 /* Unlocks, then drops what is in the trash and a snapshot that is no longer true. Any thread. */
-static inline void dsc_table_unlock(dsc_table *table, dsc_table_trash *trash)
-{
+static inline void dsc_table_unlock(dsc_table *table, dsc_table_trash *trash) {
   if (table->snapshot && table->snapshot->version != table->version) {
     trash->snapshot = table->snapshot;
     table->snapshot = NULL;
@@ -74,25 +73,22 @@ static inline void dsc_table_unlock(dsc_table *table, dsc_table_trash *trash)
 }
 
 /* True for a node that is not gone. Under the lock. */
-static inline bool dsc_table_has_locked(const dsc_node *node)
-{
+static inline bool dsc_table_has_locked(const dsc_node *node) {
   return dsc_node_get_state(node) != DSC_NODE_GONE;
 }
 
 /* True while some node is not stale. Under the lock. */
-static inline bool dsc_table_has_fresh_locked(const dsc_table *table)
-{
+static inline bool dsc_table_has_fresh_locked(const dsc_table *table) {
   return table->nodes.count > table->n_stale;
 }
 
 /* Returns the mean load of the nodes in the picker, 0 without any. Under the lock. */
-static inline double dsc_table_mean_locked(const dsc_table *table)
-{
+static inline double dsc_table_mean_locked(const dsc_table *table) {
   return table->n_picker ? table->load_sum / (double)table->n_picker : 0;
 }
 
-/* Tells the balancers that a node's load, weight or in_flight changed, and the one with index `by` (-1: none) that it was picked.
-** Under the lock. */
+/* Tells the balancers that a node's load, weight or in_flight changed, and the one with index `by` (-1: none) that it
+** was picked. Under the lock. */
 void dsc_table_changed_locked(dsc_table *table, dsc_node *node, int by);
 
 /* Lets a node be picked, or no longer. Under the lock. */
@@ -104,12 +100,13 @@ void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node);
 /* Works the state word out again from health and staleness. Under the lock. */
 void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node);
 
-/* Adds a node that is not there, at `mean` load plus its random part. Under the lock. `*made`: borrowed, NULL on failure.
-** Fails: DSC_ENOMEM, nothing changed. The caller saw that the table is not closed. */
+/* Adds a node that is not there, at `mean` load plus its random part. Under the lock. `*made`: borrowed, NULL on
+** failure. Fails: DSC_ENOMEM, nothing changed. The caller saw that the table is not closed. */
 dsc_err dsc_table_add_locked(dsc_table *table, const dsc_addr *addr, const dsc_table_spec *spec, double mean,
                              dsc_table_trash *trash, dsc_changes *changes, dsc_node **made);
 
-/* Applies what was said to a node that is there; it is no longer stale. Under the lock. Fails: DSC_ENOMEM, nothing changed. */
+/* Applies what was said to a node that is there; it is no longer stale. Under the lock. Fails: DSC_ENOMEM, nothing
+** changed. */
 dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_table_spec *spec);
 
 /* Sets the metadata (empty: none). Under the lock. Fails: DSC_ENOMEM, nothing changed. */

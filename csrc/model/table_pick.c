@@ -10,15 +10,13 @@
 
 #define NOT_PICKED_BY_A_BALANCER (-1)
 
-static dsc_node *node_of(dsc_link *link)
-{
+static dsc_node *node_of(dsc_link *link) {
   return DSC_LIST_ENTRY(link, dsc_node, isolated_link);
 }
 
 /* ---- choosing ---- */
 
-static dsc_balancer *make_balancer_locked(dsc_table *table, int index)
-{
+static dsc_balancer *make_balancer_locked(dsc_table *table, int index) {
   const dsc_balancer_ops *ops = dsc_balancer_all[index];
   dsc_balancer *balancer = ops->create();
   if (!balancer) return NULL;
@@ -32,15 +30,13 @@ static dsc_balancer *make_balancer_locked(dsc_table *table, int index)
   return table->balancers[index] = balancer;
 }
 
-static dsc_node *better(dsc_node *best, dsc_node *node, const dsc_pick *pick)
-{
+static dsc_node *better(dsc_node *best, dsc_node *node, const dsc_pick *pick) {
   if ((best && best->load <= node->load) || dsc_balancer_is_tried(pick, node)) return best;
   return node;
 }
 
 /* Without memory for a balancer: the least used, by looking at all. */
-static dsc_node *scan_picker_locked(dsc_table *table, const dsc_pick *pick)
-{
+static dsc_node *scan_picker_locked(dsc_table *table, const dsc_pick *pick) {
   dsc_node *best = NULL;
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&table->nodes, &at));)
@@ -48,16 +44,14 @@ static dsc_node *scan_picker_locked(dsc_table *table, const dsc_pick *pick)
   return best;
 }
 
-static dsc_node *scan_isolated_locked(dsc_table *table, const dsc_pick *pick)
-{
+static dsc_node *scan_isolated_locked(dsc_table *table, const dsc_pick *pick) {
   dsc_node *best = NULL;
   for (dsc_link *link = table->isolated.next; link != &table->isolated; link = link->next)
     best = better(best, node_of(link), pick);
   return best;
 }
 
-static void begin_probe_locked(dsc_table *table, dsc_node *node, const dsc_pick *pick, uint64_t now_ms)
-{
+static void begin_probe_locked(dsc_table *table, dsc_node *node, const dsc_pick *pick, uint64_t now_ms) {
   dsc_health_begin_probe(&node->health, now_ms + pick->slot_ms);
   dsc_list_remove(&node->isolated_link);
   dsc_list_push(&table->isolated, &node->isolated_link);
@@ -65,8 +59,7 @@ static void begin_probe_locked(dsc_table *table, dsc_node *node, const dsc_pick 
 }
 
 /* Takes the probe slot of the first node that is due. Looks at the list only when one may be. */
-static dsc_node *take_probe_locked(dsc_table *table, const dsc_pick *pick)
-{
+static dsc_node *take_probe_locked(dsc_table *table, const dsc_pick *pick) {
   uint64_t now_ms = dsc_clock_now_ms(), earliest = UINT64_MAX;
   if (now_ms < table->probe_at_ms) return NULL;
   for (dsc_link *link = table->isolated.next; link != &table->isolated; link = link->next) {
@@ -80,8 +73,7 @@ static dsc_node *take_probe_locked(dsc_table *table, const dsc_pick *pick)
   return NULL;
 }
 
-static dsc_node *ask_balancer_locked(dsc_table *table, const dsc_pick *pick, int *index)
-{
+static dsc_node *ask_balancer_locked(dsc_table *table, const dsc_pick *pick, int *index) {
   *index = dsc_balancer_index(pick->balancer);
   if (*index == DSC_BALANCER_HASH && !pick->has_key) *index = DSC_BALANCER_LEAST_USED;
   dsc_balancer *balancer = table->balancers[*index];
@@ -89,8 +81,7 @@ static dsc_node *ask_balancer_locked(dsc_table *table, const dsc_pick *pick, int
   return balancer ? dsc_balancer_all[*index]->next(balancer, pick) : scan_picker_locked(table, pick);
 }
 
-static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *index, bool *is_probe)
-{
+static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *index, bool *is_probe) {
   bool some_isolated = !dsc_list_empty(&table->isolated);
   dsc_node *node = some_isolated && pick->repeatable ? take_probe_locked(table, pick) : NULL;
   if ((*is_probe = node != NULL)) return node;
@@ -104,8 +95,7 @@ static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *inde
 
 /* ---- counting ---- */
 
-static void count_locked(dsc_table *table, dsc_node *node, int index)
-{
+static void count_locked(dsc_table *table, dsc_node *node, int index) {
   double step = 1.0 / dsc_node_weight(node);
   node->load += step;
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
@@ -117,8 +107,7 @@ static void count_locked(dsc_table *table, dsc_node *node, int index)
   dsc_table_changed_locked(table, node, index);
 }
 
-dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe)
-{
+dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe) {
   dsc_table_trash trash;
   int index = NOT_PICKED_BY_A_BALANCER;
   dsc_table_lock(table, &trash);
@@ -128,8 +117,7 @@ dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe)
   return node;
 }
 
-dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe)
-{
+dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe) {
   *is_probe = false;
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return NULL;
@@ -149,13 +137,11 @@ dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pi
 
 /* ---- outcomes ---- */
 
-static void add_one(_Atomic uint64_t *counter)
-{
+static void add_one(_Atomic uint64_t *counter) {
   atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *changes)
-{
+static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *changes) {
   dsc_table_leave_picker_locked(table, node);
   dsc_list_push(&table->isolated, &node->isolated_link);
   add_one(&table->counters.isolations);
@@ -163,8 +149,7 @@ static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *change
 }
 
 /* Back, but never ahead of those who worked meanwhile. */
-static void recover_locked(dsc_table *table, dsc_node *node, dsc_changes *changes)
-{
+static void recover_locked(dsc_table *table, dsc_node *node, dsc_changes *changes) {
   dsc_list_remove(&node->isolated_link);
   double mean = dsc_table_mean_locked(table);
   if (node->load < mean) node->load = mean;
@@ -174,8 +159,7 @@ static void recover_locked(dsc_table *table, dsc_node *node, dsc_changes *change
 }
 
 static void judge_locked(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
-                         uint64_t now_ms, dsc_changes *changes)
-{
+                         uint64_t now_ms, dsc_changes *changes) {
   double jitter = outcome == DSC_OUTCOME_FAILURE ? dsc_random_unit() : 0;
   dsc_health_change change = dsc_health_apply(&node->health, outcome, was_probe, retry_times, now_ms, jitter);
   atomic_store_explicit(&node->failed_times, node->health.failures, memory_order_relaxed);
@@ -185,8 +169,7 @@ static void judge_locked(dsc_table *table, dsc_node *node, dsc_outcome outcome, 
   dsc_table_refresh_state_locked(table, node);
 }
 
-static void release_locked(dsc_table *table, dsc_node *node)
-{
+static void release_locked(dsc_table *table, dsc_node *node) {
   uint32_t in_flight = dsc_node_in_flight(node);
   if (in_flight == 0) return;
   atomic_store_explicit(&node->in_flight, in_flight - 1, memory_order_relaxed);
@@ -194,8 +177,7 @@ static void release_locked(dsc_table *table, dsc_node *node)
 }
 
 void dsc_table_done(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
-                    uint64_t now_ms, dsc_changes *changes)
-{
+                    uint64_t now_ms, dsc_changes *changes) {
   dsc_table_trash trash;
   dsc_table_lock(table, &trash);
   release_locked(table, node);
@@ -211,8 +193,7 @@ void dsc_table_done(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool 
   dsc_table_unlock(table, &trash);
 }
 
-void dsc_table_lapse(dsc_table *table, dsc_node *node, bool was_probe, uint64_t now_ms)
-{
+void dsc_table_lapse(dsc_table *table, dsc_node *node, bool was_probe, uint64_t now_ms) {
   dsc_table_trash trash;
   dsc_table_lock(table, &trash);
   release_locked(table, node);

@@ -13,16 +13,14 @@
 
 /* ---- the addresses of messages ---- */
 
-void dsc_table_forget_read_locked(dsc_table *table)
-{
+void dsc_table_forget_read_locked(dsc_table *table) {
   size_t at = 0;
   for (void *text; (text = dsc_map_next(&table->touched, &at));) dsc_mem_free(text);
   dsc_map_clear(&table->touched);
   table->reading = table->blind = false;
 }
 
-void dsc_table_touch_locked(dsc_table *table, dsc_str addr)
-{
+void dsc_table_touch_locked(dsc_table *table, dsc_str addr) {
   if (!table->reading || table->blind || dsc_map_get(&table->touched, addr)) return;
   char *copy = table->touched.count < MAX_TOUCHED ? dsc_mem_strdup(addr) : NULL;
   if (copy && !dsc_map_put(&table->touched, (dsc_str){copy, addr.n}, copy, NULL)) return;
@@ -31,13 +29,11 @@ void dsc_table_touch_locked(dsc_table *table, dsc_str addr)
   table->reading = table->blind = true;
 }
 
-static bool was_touched_locked(const dsc_table *table, dsc_str addr)
-{
+static bool was_touched_locked(const dsc_table *table, dsc_str addr) {
   return dsc_map_get(&table->touched, addr) != NULL;
 }
 
-void dsc_table_read_begin(dsc_table *table)
-{
+void dsc_table_read_begin(dsc_table *table) {
   pthread_mutex_lock(&table->lock);
   dsc_table_forget_read_locked(table);
   table->reading = true;
@@ -56,8 +52,7 @@ struct reading {
 };
 
 /* Picks change the sum by tiny roundings; once a read it is made anew. */
-static void sum_loads_locked(dsc_table *table)
-{
+static void sum_loads_locked(dsc_table *table) {
   double sum = 0;
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&table->nodes, &at));)
@@ -65,8 +60,7 @@ static void sum_loads_locked(dsc_table *table)
   table->load_sum = sum;
 }
 
-static void make_stale_locked(struct reading *r, dsc_node *node)
-{
+static void make_stale_locked(struct reading *r, dsc_node *node) {
   node->stale_since_ms = r->now_ms ? r->now_ms : 1;
   r->table->n_stale++;
   dsc_table_refresh_state_locked(r->table, node);
@@ -74,8 +68,7 @@ static void make_stale_locked(struct reading *r, dsc_node *node)
 }
 
 /* Finds the node of a row; `addr` is filled only when there is none. False: the row must not be applied. */
-static bool look_up_locked(const dsc_table *table, const dsc_row *row, dsc_node **node, dsc_addr *addr)
-{
+static bool look_up_locked(const dsc_table *table, const dsc_row *row, dsc_node **node, dsc_addr *addr) {
   *node = dsc_map_get(&table->nodes, row->addr);
   if (*node) return !was_touched_locked(table, row->addr);
   if (dsc_addr_parse(addr, row->addr, NULL)) return false;
@@ -83,8 +76,7 @@ static bool look_up_locked(const dsc_table *table, const dsc_row *row, dsc_node 
   return !was_touched_locked(table, dsc_str_of(addr->text));
 }
 
-static dsc_err apply_row_locked(struct reading *r, const dsc_row *row)
-{
+static dsc_err apply_row_locked(struct reading *r, const dsc_row *row) {
   dsc_addr addr;
   dsc_node *node;
   if (!look_up_locked(r->table, row, &node, &addr)) return DSC_OK;
@@ -99,8 +91,7 @@ static dsc_err apply_row_locked(struct reading *r, const dsc_row *row)
 }
 
 /* Absence is doubted: whoever no living row spoke of becomes stale. */
-static void doubt_unseen_locked(struct reading *r)
-{
+static void doubt_unseen_locked(struct reading *r) {
   size_t at = 0;
   for (dsc_node *node; (node = dsc_map_next(&r->table->nodes, &at));) {
     bool seen = node->seen;
@@ -111,8 +102,7 @@ static void doubt_unseen_locked(struct reading *r)
 }
 
 /* Every row is dead and nobody else is there: perhaps the keys alone were lost, so they are better than nothing. */
-static dsc_err add_dead_row_locked(struct reading *r, const dsc_row *row)
-{
+static dsc_err add_dead_row_locked(struct reading *r, const dsc_row *row) {
   dsc_addr addr;
   dsc_node *node;
   if (!look_up_locked(r->table, row, &node, &addr) || node) return DSC_OK;
@@ -123,16 +113,14 @@ static dsc_err add_dead_row_locked(struct reading *r, const dsc_row *row)
 }
 
 static dsc_err apply_rows_locked(struct reading *r, const dsc_row *rows, size_t n, bool alive,
-                                 dsc_err (*apply)(struct reading *, const dsc_row *))
-{
+                                 dsc_err (*apply)(struct reading *, const dsc_row *)) {
   dsc_err err = DSC_OK;
   for (size_t i = 0; i < n; i++)
     if (rows[i].alive == alive && rows[i].weight > 0 && apply(r, &rows[i])) err = DSC_ENOMEM;
   return err;
 }
 
-dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint64_t now_ms, dsc_changes *changes)
-{
+dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint64_t now_ms, dsc_changes *changes) {
   dsc_table_trash trash;
   dsc_table_lock(table, &trash);
   dsc_err err = table->blind ? DSC_ENOMEM : DSC_OK;
@@ -152,8 +140,7 @@ dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint
 
 /* ---- the grace ---- */
 
-uint64_t dsc_table_sweep(dsc_table *table, uint64_t grace_ms, uint64_t now_ms, dsc_changes *changes)
-{
+uint64_t dsc_table_sweep(dsc_table *table, uint64_t grace_ms, uint64_t now_ms, dsc_changes *changes) {
   dsc_table_trash trash;
   uint64_t next = UINT64_MAX;
   dsc_link doomed;

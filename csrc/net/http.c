@@ -4,8 +4,8 @@
 **     send -> look-up (names only) -> waiting (all connections in use) -> running (curl) -> ready -> delivered -> idle
 **
 ** dsc_http_send() lets curl write the request at once, without a turn of the loop. What ends within it (or anywhere
-** outside dsc_loop_run()) goes on the `ready` list and the bell, a timer of 0 ms, delivers it in the next run. What ends inside a
-** callback of the loop is delivered at the end of that callback, when curl is no longer on the stack.
+** outside dsc_loop_run()) goes on the `ready` list and the bell, a timer of 0 ms, delivers it in the next run. What
+** ends inside a callback of the loop is delivered at the end of that callback, when curl is no longer on the stack.
 **
 ** Invariants: an attempt is in exactly one list, but for the moment of its `done`; `running` handles are in the multi
 ** handle and no others; the header lines are wiped as soon as curl is done with them. Threads: the loop's only.

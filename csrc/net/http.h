@@ -1,9 +1,9 @@
 /*
 ** http.h - one attempt in, one completion out, over pooled kept-alive connections (libcurl's multi on a loop).
 **
-** No redirects, no cookies, no proxies from the environment, no retry of libcurl's own. A kept-alive connection that turns out dead before the
-** first byte of an answer is replaced once, on the same node, for a request that may be repeated; else the attempt ends DSC_ECONNECT
-** with `sent` true. Prepared easy handles are kept and reused.
+** No redirects, no cookies, no proxies from the environment, no retry of libcurl's own. A kept-alive connection that
+** turns out dead before the first byte of an answer is replaced once, on the same node, for a request that may be
+** repeated; else the attempt ends DSC_ECONNECT with `sent` true. Prepared easy handles are kept and reused.
 */
 #ifndef DSC_NET_HTTP_H
 #define DSC_NET_HTTP_H
@@ -15,7 +15,7 @@
 #include "net/loop.h"
 #include "net/resolve.h"
 
-#define DSC_HTTP_MAX_CONNECTIONS 256
+#define DSC_HTTP_MAX_CONNECTIONS  256
 #define DSC_HTTP_MAX_HEADER_BYTES (300 * 1024)
 
 typedef struct dsc_http dsc_http;
@@ -26,8 +26,8 @@ typedef struct dsc_http_request {
   const char *method; /* terminated */
   const char *host;   /* terminated, without brackets; a name or an IP address */
   uint16_t port;
-  const char *addr;   /* terminated host:port, [v6]:port as it stands in the URL */
-  const char *target; /* terminated: path and query, begins with '/' */
+  const char *addr;           /* terminated host:port, [v6]:port as it stands in the URL */
+  const char *target;         /* terminated: path and query, begins with '/' */
   const dsc_headers *headers; /* all of them, NULL: none; without a Host header `addr` is sent */
   const char *secret_name;    /* a header whose value is `secret`; NULL: none */
   dsc_secret *secret;
@@ -55,14 +55,17 @@ typedef struct dsc_http_answer {
 
 typedef void (*dsc_http_done)(void *ud, dsc_http_answer *answer);
 
-/* Makes a client on `loop`; curl's multi is made here. `resolver` is borrowed. Loop thread. Caller owns. Fails: NULL (`*err`). */
+/* Makes a client on `loop`; curl's multi is made here. `resolver` is borrowed. Loop thread. Caller owns. Fails: NULL
+** (`*err`). */
 dsc_http *dsc_http_new(dsc_loop *loop, dsc_resolver *resolver, dsc_err *err);
 
-/* Drops what is under way without a completion, closes all connections, frees; NULL is allowed. Loop thread, outside its run. */
+/* Drops what is under way without a completion, closes all connections, frees; NULL is allowed. Loop thread, outside
+** its run. */
 void dsc_http_free(dsc_http *http);
 
-/* Starts an attempt. `done` is called exactly once, inside dsc_loop_run(), never before this returns, unless canceled. Loop
-** thread. `request` itself is copied, what it points to is borrowed. Fails: DSC_ENOMEM, DSC_EIO (`why`); `done` is then never called. */
+/* Starts an attempt. `done` is called exactly once, inside dsc_loop_run(), never before this returns, unless
+** canceled. Loop thread. `request` itself is copied, what it points to is borrowed. Fails: DSC_ENOMEM, DSC_EIO
+** (`why`); `done` is then never called. */
 dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_done done, void *ud,
                       dsc_http_attempt **attempt, dsc_why *why);
 

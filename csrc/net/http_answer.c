@@ -1,8 +1,9 @@
 /*
 ** http_answer.c - curl's callbacks that build the answer: header lines, decoded body, and the count of sendings.
 **
-** curl hands over every header line of every block: those of 1xx answers, those of the final one, and trailers. Only the final block
-** is kept; all of them count against the cap. A length that curl would misread (negative, two different ones) is refused here.
+** curl hands over every header line of every block: those of 1xx answers, those of the final one, and trailers. Only
+** the final block is kept; all of them count against the cap. A length that curl would misread (negative, two
+** different ones) is refused here.
 */
 #include "net/http_impl.h"
 

@@ -1,9 +1,10 @@
 /*
 ** http_easy.c - prepared easy handles.
 **
-** What is the same for all requests is set once; per attempt only what differs, and an option is left alone when it already has
-** its value (a reset with all options costs more than a tenth of a local call). Header lines stand in one block that is
-** sized before it is written, so that no growing leaves a copy of the secret behind; curl borrows them, we wipe them.
+** What is the same for all requests is set once; per attempt only what differs, and an option is left alone when it
+** already has its value (a reset with all options costs more than a tenth of a local call). Header lines stand in one
+** block that is sized before it is written, so that no growing leaves a copy of the secret behind; curl borrows them,
+** we wipe them.
 */
 #include "net/http_impl.h"
 
@@ -13,11 +14,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define IDLE_CONNECTION_S 55L /* below the 60 to 75 s after which most servers close */
-#define LINES_KEPT 16384      /* a larger block is not kept for the next attempt */
-#define FIXED_NODES 4         /* Expect, Content-Type, Accept-Encoding, the secret */
+#define IDLE_CONNECTION_S 55L   /* below the 60 to 75 s after which most servers close */
+#define LINES_KEPT        16384 /* a larger block is not kept for the next attempt */
+#define FIXED_NODES       4     /* Expect, Content-Type, Accept-Encoding, the secret */
 
-/* curl formats its own Accept-Encoding twice per request, byte by byte: a tenth of the work; as one of our lines it does once. */
+/* curl formats its own Accept-Encoding twice per request, byte by byte: a tenth of the work; as one of our lines it
+** does once. */
 static char accept_encoding[64];
 
 void dsc_http_easy_init(void) {
@@ -29,8 +31,8 @@ void dsc_http_easy_init(void) {
   int n = 0;
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     if (!(curl->features & known[i].feature)) continue;
-    n += snprintf(accept_encoding + n, sizeof accept_encoding - (size_t)n, "%s%s", n ? ", " : "Accept-Encoding: ",
-                  known[i].name);
+    n += snprintf(accept_encoding + n, sizeof accept_encoding - (size_t)n, "%s%s",
+                  n ? ", " : "Accept-Encoding: ", known[i].name);
   }
 }
 

@@ -3,7 +3,8 @@
 **
 **     http.c         a client's life, and an attempt's: look-up, waiting, running, ready, delivered
 **     http_watch.c   curl's sockets and time-outs on the loop
-**     http_easy.c    prepared easy handles: constant options once, per attempt what differs; header lines, the secret among them
+**     http_easy.c    prepared easy handles: constant options once, per attempt what differs; header lines, the secret
+**                    among them
 **     http_answer.c  curl's callbacks that build the answer
 **     http_judge.c   what curl's result means in our words
 **
@@ -84,62 +85,63 @@ struct dsc_http_attempt {
   bool set_fresh;
 };
 
-/* http_watch.c: prepares the multi handle, its timer, and the watches. Fails: DSC_ENOMEM, DSC_EIO. */
+/* http_watch.c: prepares the multi handle, its timer, and the watches. Fails: DSC_ENOMEM, DSC_EIO. Loop thread. */
 dsc_err dsc_http_watch_init(dsc_http *http);
 
-/* Closes the multi handle with all connections. The easy handles must be out of it. */
+/* Closes the multi handle with all connections. The easy handles must be out of it. Loop thread. */
 void dsc_http_watch_fini(dsc_http *http);
 
-/* Lets curl do what is due now, without waiting for its timer. */
+/* Lets curl do what is due now, without waiting for its timer. Loop thread. */
 void dsc_http_watch_kick(dsc_http *http);
 
-/* Starts curl's timer for what is due at once and was not done by a kick. */
+/* Starts curl's timer for what is due at once and was not done by a kick. Loop thread. */
 void dsc_http_watch_rearm(dsc_http *http);
 
-/* True when the idle connection with that port of ours has something to read, so that it must not be used again. */
+/* True when the idle connection with that port of ours has something to read, so that it must not be used again. Loop
+** thread. */
 bool dsc_http_watch_is_spoilt(dsc_http *http, int port);
 
-/* curl's callbacks for making and closing sockets; ud: the attempt, and the client. */
+/* curl's callbacks for making and closing sockets; ud: the attempt, and the client. Loop thread. */
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr);
-int dsc_http_watch_close(void *ud, curl_socket_t fd);
+int dsc_http_watch_close(void *ud, curl_socket_t fd); /* Loop thread. */
 
-/* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). */
+/* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). Loop thread. */
 void dsc_http_pump(dsc_http *http);
 
-/* http_easy.c: prepares what all handles share; once, after curl_global_init(). */
+/* http_easy.c: prepares what all handles share; once, after curl_global_init(). Any thread. */
 void dsc_http_easy_init(void);
 
-/* Makes an attempt with an easy handle on which everything constant is set. Fails: NULL: out of memory. */
+/* Makes an attempt with an easy handle on which everything constant is set. Fails: NULL: out of memory. Loop thread. */
 dsc_http_attempt *dsc_http_easy_new(dsc_http *http);
 
-/* Frees an attempt that is in no list. */
+/* Frees an attempt that is in no list. Loop thread. */
 void dsc_http_easy_free(dsc_http_attempt *attempt);
 
 /* Sets what differs for this request; `found` holds the addresses of a name, NULL for a literal. Fails: DSC_EINVALID,
-** DSC_ENOMEM, with a sentence in the answer. */
+** DSC_ENOMEM, with a sentence in the answer. Loop thread. */
 dsc_err dsc_http_easy_prepare(dsc_http_attempt *attempt, const dsc_resolve_answer *found);
 
-/* Sets the time-outs to what is left. */
+/* Sets the time-outs to what is left. Loop thread. */
 void dsc_http_easy_set_time(dsc_http_attempt *attempt);
 
-/* Forces (or not) a fresh connection. */
+/* Forces (or not) a fresh connection. Loop thread. */
 void dsc_http_easy_set_fresh(dsc_http_attempt *attempt, bool fresh);
 
-/* Wipes the header lines. */
+/* Wipes the header lines. Loop thread. */
 void dsc_http_easy_wipe(dsc_http_attempt *attempt);
 
-/* http_answer.c: makes ready for a new answer. */
+/* http_answer.c: makes ready for a new answer. Loop thread. */
 void dsc_http_answer_reset(dsc_http_attempt *attempt);
 
-/* curl's callbacks; ud: the attempt. */
+/* curl's callbacks; ud: the attempt. Loop thread. */
 size_t dsc_http_answer_header(char *bytes, size_t size, size_t count, void *ud);
-size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);
-int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port);
+size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);                  /* Loop thread. */
+int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port); /* Loop thread. */
 
-/* http_judge.c: turns curl's result into the answer. */
+/* http_judge.c: turns curl's result into the answer. Loop thread. */
 void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result);
 
-/* Ends the answer with an error and a sentence, in which the node is named. */
+/* Ends the answer with an error and a sentence, in which the node is named. Loop thread. */
 __attribute__((format(printf, 3, 4))) void dsc_http_judge_fail(dsc_http_attempt *attempt, dsc_err err,
                                                                const char *format, ...);
 

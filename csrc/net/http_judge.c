@@ -1,8 +1,8 @@
 /*
 ** http_judge.c - what the end of a transfer means in our words.
 **
-** Three questions: whose fault (the node's or this process's), which code, and which sentence. curl's own sentence is used only where
-** it says more than we know; it never holds a header's value.
+** Three questions: whose fault (the node's or this process's), which code, and which sentence. curl's own sentence is
+** used only where it says more than we know; it never holds a header's value.
 */
 #include "net/http_impl.h"
 

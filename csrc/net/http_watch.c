@@ -2,15 +2,17 @@
 ** http_watch.c - curl's sockets as poll handles of the loop, curl's time-out as a timer.
 **
 ** A watch is made with its socket and lives until the socket is closed. When curl no longer wants a socket
-** (CURL_POLL_REMOVE after every transfer) its poll handle stays registered, because taking it out and putting it back costs two
-** epoll_ctl per transfer on a kept-alive connection; it is narrowed only when it fires with something that nobody wants.
+** (CURL_POLL_REMOVE after every transfer) its poll handle stays registered, because taking it out and putting it back
+** costs two epoll_ctl per transfer on a kept-alive connection; it is narrowed only when it fires with something that
+** nobody wants.
 **
-** A kept-alive connection that has something to read is spoilt: closed by its peer, or holding an answer that nobody asked for, which
-** would become the answer to the next request. curl sees the first only, so an idle one is looked at before it is used again.
+** A kept-alive connection that has something to read is spoilt: closed by its peer, or holding an answer that nobody
+** asked for, which would become the answer to the next request. curl sees the first only, so an idle one is looked at
+** before it is used again.
 **
-** Sockets that never got connected are closed by libcurl 7.88 past CLOSESOCKETFUNCTION, before it tells that it no longer
-** wants them. Such a socket was wanted for writing only: its watch goes at once, and one that is still there when the
-** number comes back belongs to the past.
+** Sockets that never got connected are closed by libcurl 7.88 past CLOSESOCKETFUNCTION, before it tells that it no
+** longer wants them. Such a socket was wanted for writing only: its watch goes at once, and one that is still there
+** when the number comes back belongs to the past.
 */
 #include "net/http_impl.h"
 

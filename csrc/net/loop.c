@@ -1,8 +1,8 @@
 /*
 ** loop.c - a libuv loop with an owner: run by the owner itself, or by a thread of its own.
 **
-** dsc_loop_run() is uv_run(DEFAULT) with a limit timer, or uv_run(NOWAIT) for a limit of 0. Everything that should end a
-** run calls uv_stop(), which also keeps epoll from blocking when the call was already completed by a timer.
+** dsc_loop_run() is uv_run(DEFAULT) with a limit timer, or uv_run(NOWAIT) for a limit of 0. Everything that should
+** end a run calls uv_stop(), which also keeps epoll from blocking when the call was already completed by a timer.
 **
 ** Threads: one owner at a time. dsc_loop_wake() and dsc_loop_quit() touch only the async handle and an atomic flag; the
 ** end of the thread is told under `lock`, so that a join can give up after a while and be repeated.
@@ -19,7 +19,7 @@
 #include "base/str.h"
 
 #define CLOSE_ROUNDS 100 /* of the loop, until the last close callback; two are usual */
-#define MAX_RUN_MS ((int64_t)1 << 40)
+#define MAX_RUN_MS   ((int64_t)1 << 40)
 
 struct dsc_loop {
   /* owner's thread only */

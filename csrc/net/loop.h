@@ -18,15 +18,16 @@ typedef struct dsc_loop dsc_loop;
 typedef struct dsc_timer dsc_timer;
 typedef void (*dsc_loop_fn)(void *ud);
 
-/* Makes a loop. Any thread, which becomes the owner. Caller owns: dsc_loop_free(). Fails: NULL (`*err`: DSC_ENOMEM, DSC_EIO
-** when descriptors ran out). */
+/* Makes a loop. Any thread, which becomes the owner. Caller owns: dsc_loop_free(). Fails: NULL (`*err`: DSC_ENOMEM,
+** DSC_EIO when descriptors ran out). */
 dsc_loop *dsc_loop_new(dsc_err *err);
 
-/* Closes what is left of its own handles, runs the loop until they are closed, frees it. All users of the loop (http, redis,
-** timers) must have been freed before. NULL is allowed. Loop thread, outside dsc_loop_run(). */
+/* Closes what is left of its own handles, runs the loop until they are closed, frees it. All users of the loop (http,
+** redis, timers) must have been freed before. NULL is allowed. Loop thread, outside dsc_loop_run(). */
 void dsc_loop_free(dsc_loop *loop);
 
-/* Sets what is called in the loop's thread, inside dsc_loop_run(), after dsc_loop_wake() (wakes coalesce). Loop thread. */
+/* Sets what is called in the loop's thread, inside dsc_loop_run(), after dsc_loop_wake() (wakes coalesce). Loop
+** thread. */
 void dsc_loop_on_wake(dsc_loop *loop, dsc_loop_fn fn, void *ud);
 
 /* Runs until dsc_loop_stop() was called by a callback, dsc_loop_wake() was called, or `timeout_ms` passed (0: only what
@@ -42,16 +43,16 @@ bool dsc_loop_running(const dsc_loop *loop);
 /* Makes the present or the next dsc_loop_run() return soon. Any thread, as long as the loop lives. */
 void dsc_loop_wake(dsc_loop *loop);
 
-/* Runs the loop in a new thread named `name` (15 characters), all signals blocked, until dsc_loop_quit(). Then `at_end(ud)`
-** is called in that thread, in which all users of the loop must be freed (it may call dsc_loop_run()). Owner's thread, which hands the loop over.
-** Fails: DSC_EIO: no thread could be made. */
+/* Runs the loop in a new thread named `name` (15 characters), all signals blocked, until dsc_loop_quit(). Then
+** `at_end(ud)` is called in that thread, in which all users of the loop must be freed (it may call dsc_loop_run()).
+** Owner's thread, which hands the loop over. Fails: DSC_EIO: no thread could be made. */
 dsc_err dsc_loop_start_thread(dsc_loop *loop, const char *name, dsc_loop_fn at_end, void *ud);
 
 /* Asks the loop's thread to end; idempotent. Any thread. */
 void dsc_loop_quit(dsc_loop *loop);
 
-/* Waits until the thread has ended, at most `timeout_ms` (negative: no limit); then the caller is the owner. Any thread but the
-** loop's. Returns false when time ran out (call again). */
+/* Waits until the thread has ended, at most `timeout_ms` (negative: no limit); then the caller is the owner. Any
+** thread but the loop's. Returns false when time ran out (call again). */
 bool dsc_loop_join(dsc_loop *loop, int64_t timeout_ms);
 
 /* Borrows libuv's loop, for this room only. Loop thread. */

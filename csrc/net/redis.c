@@ -1,9 +1,9 @@
 /*
 ** redis.c - hiredis' codec behind caps.
 **
-** hiredis builds objects by functions of ours, so that every object is ours and counted. Its own reader believes an array
-** length of two thousand million and rescans a line without end; both are refused here: `spent` is the memory of the reply
-** that is being read, and what waits unparsed may not exceed one line.
+** hiredis builds objects by functions of ours, so that every object is ours and counted. Its own reader believes an
+** array length of two thousand million and rescans a line without end; both are refused here: `spent` is the memory
+** of the reply that is being read, and what waits unparsed may not exceed one line.
 **
 ** Invariant: `fault` says why one of our functions returned NULL, since hiredis calls that out of memory.
 ** Threads: none of its own; one owner at a time.

@@ -1,22 +1,21 @@
 /*
 ** redis_conn.c - one Redis connection over a libuv stream, with a first-in first-out of batches.
 **
-** hiredis' own asynchronous context is not used: a refused connection never calls back there, an odd reply aborts the process,
-** it has no timers. Here: one write in flight while `out` gathers the next; every batch waits in `batches` until its last reply; a
-** reply without a waiter breaks the protocol and ends the connection.
+** hiredis' own asynchronous context is not used: a refused connection never calls back there, an odd reply aborts the
+** process, it has no timers. Here: one write in flight while `out` gathers the next; every batch waits in `batches`
+** until its last reply; a reply without a waiter breaks the protocol and ends the connection.
 **
-** Invariants: the state only grows; dsc_redis_conn_drop() is the only way to the end and on_closed() the only place where the end is
-** told, so that every batch completes exactly once and nothing is called from inside a public function. `tcp` is an initialised
-** handle all the time, closing or not.
-** Threads: the loop's.
+** Invariants: the state only grows; dsc_redis_conn_drop() is the only way to the end and on_closed() the only place
+** where the end is told, so that every batch completes exactly once and nothing is called from inside a public
+** function. `tcp` is an initialised handle all the time, closing or not. Threads: the loop's.
 */
 #include "net/redis_conn_impl.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define MAX_OUT ((size_t)64 * 1024 * 1024) /* bytes that wait to be sent */
-#define KEEP_OUT ((size_t)64 * 1024)       /* a larger buffer is given back once it is empty */
+#define MAX_OUT  ((size_t)64 * 1024 * 1024) /* bytes that wait to be sent */
+#define KEEP_OUT ((size_t)64 * 1024)        /* a larger buffer is given back once it is empty */
 
 const dsc_redis_reply *dsc_redis_conn_error(dsc_redis_reply *const *replies, size_t n) {
   for (size_t i = 0; i < n; i++) {
@@ -224,8 +223,7 @@ dsc_err dsc_redis_conn_send(dsc_redis_conn *conn, const dsc_redis_command *comma
 static bool is_message(const dsc_redis_reply *reply) {
   if (reply->type != DSC_REDIS_ARRAY || reply->count != 3) return false;
   if (reply->items[1]->type != DSC_REDIS_STRING || reply->items[2]->type != DSC_REDIS_STRING) return false;
-  return reply->items[0]->type == DSC_REDIS_STRING &&
-         dsc_str_equal(reply->items[0]->str, DSC_STR_LITERAL("message"));
+  return reply->items[0]->type == DSC_REDIS_STRING && dsc_str_equal(reply->items[0]->str, DSC_STR_LITERAL("message"));
 }
 
 static void dispatch(dsc_redis_conn *conn, dsc_redis_reply *reply) {

@@ -1,6 +1,6 @@
 /*
-** redis_conn_impl.h - what redis_conn.c (batches, reading, writing, the end), redis_dial.c (name, addresses, connecting) and
-** redis_greet.c (the first batch) share.
+** redis_conn_impl.h - what redis_conn.c (batches, reading, writing, the end), redis_dial.c (name, addresses,
+** connecting) and redis_greet.c (the first batch) share.
 */
 #ifndef DSC_NET_REDIS_CONN_IMPL_H
 #define DSC_NET_REDIS_CONN_IMPL_H
@@ -74,7 +74,8 @@ void dsc_redis_conn_arm(dsc_redis_conn *conn);
 /* Sends what waits, unless a write is under way. Loop thread. */
 void dsc_redis_conn_flush(dsc_redis_conn *conn);
 
-/* Makes a batch that waits for `n` replies. Loop thread. Caller owns until it is in the list. Fails: NULL: out of memory. */
+/* Makes a batch that waits for `n` replies. Loop thread. Caller owns until it is in the list. Fails: NULL: out of
+** memory. */
 dsc_redis_batch *dsc_redis_conn_new_batch(dsc_redis_conn *conn, size_t n, dsc_redis_done done, void *ud);
 
 /* Begins to read. Loop thread. Fails: libuv's code. */
@@ -89,7 +90,8 @@ void dsc_redis_dial_next(dsc_redis_conn *conn);
 /* Gives the present address up for the next one. Loop thread. Fails: false: there is none, or it is past dialing. */
 bool dsc_redis_dial_try_next(dsc_redis_conn *conn);
 
-/* Sends AUTH, CLIENT SETNAME, SELECT and PING as one batch; the connection is ready when it is answered well. Loop thread. */
+/* Sends AUTH, CLIENT SETNAME, SELECT and PING as one batch; the connection is ready when it is answered well. Loop
+** thread. */
 void dsc_redis_greet_begin(dsc_redis_conn *conn);
 
 #endif

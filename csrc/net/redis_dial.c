@@ -1,8 +1,8 @@
 /*
 ** redis_dial.c - from a name to a connected stream: one address of the host after the other.
 **
-** Invariant: the handle is closed and made anew between two addresses, since a stream that failed to connect can't be used again.
-** Threads: the loop's.
+** Invariant: the handle is closed and made anew between two addresses, since a stream that failed to connect can't be
+** used again. Threads: the loop's.
 */
 #include "net/redis_conn_impl.h"
 

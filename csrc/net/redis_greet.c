@@ -1,9 +1,9 @@
 /*
 ** redis_greet.c - the first batch on a connection: AUTH, CLIENT SETNAME, SELECT, PING.
 **
-** They go out in one write; the first answer that is an error decides. The password is in plain memory only from here to the end of
-** that write: `out` has room reserved so that growing leaves no copy behind, and is wiped when it was sent.
-** Threads: the loop's.
+** They go out in one write; the first answer that is an error decides. The password is in plain memory only from here
+** to the end of that write: `out` has room reserved so that growing leaves no copy behind, and is wiped when it was
+** sent. Threads: the loop's.
 */
 #include "net/redis_conn_impl.h"
 
@@ -12,8 +12,13 @@
 #define GREETING_ROOM 4096
 
 static bool is_credentials(dsc_str text) {
-  static const char *const starts[] = {"NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR invalid password",
-                                       "ERR Client sent AUTH", "ERR invalid username-password"};
+  static const char *const starts[] = {"NOAUTH",
+                                       "WRONGPASS",
+                                       "NOPERM",
+                                       "ERR AUTH",
+                                       "ERR invalid password",
+                                       "ERR Client sent AUTH",
+                                       "ERR invalid username-password"};
   for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
     if (dsc_str_starts(text, dsc_str_of(starts[i]))) return true;
   }
@@ -32,8 +37,8 @@ static void on_greeted(void *ud, dsc_err err, const char *why, dsc_redis_reply *
     }
     /* the name is a courtesy: a narrow ACL or an old server may refuse it */
     dsc_str text = replies[i]->str;
-    if (i == conn->naming && (dsc_str_starts(text, DSC_STR_LITERAL("NOPERM")) ||
-                        dsc_str_starts(text, DSC_STR_LITERAL("ERR unknown")))) {
+    if (i == conn->naming &&
+        (dsc_str_starts(text, DSC_STR_LITERAL("NOPERM")) || dsc_str_starts(text, DSC_STR_LITERAL("ERR unknown")))) {
       continue;
     }
     bool denied = is_credentials(text);

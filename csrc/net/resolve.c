@@ -1,8 +1,8 @@
 /*
 ** resolve.c - names to addresses: questions, and the answers that are kept.
 **
-** One entry per name: open (resolve_ares.c is at it, questions wait) or settled (an answer, good or bad, until it expires).
-** Questions for one name share one entry. Answers always travel over the `ready` list and a timer of 0 ms,
+** One entry per name: open (resolve_ares.c is at it, questions wait) or settled (an answer, good or bad, until it
+** expires). Questions for one name share one entry. Answers always travel over the `ready` list and a timer of 0 ms,
 ** because the engine may answer at once, and `done` must not be called before the asker has returned.
 **
 ** Invariants: only settled entries are in `settled`, oldest first; `waiting` is in the order of the deadlines, and each
@@ -19,8 +19,8 @@
 #include "net/resolve_ares.h"
 
 #define PATIENCE_MS 5000U
-#define BAD_MS 1000U
-#define MAX_NAME 255
+#define BAD_MS      1000U
+#define MAX_NAME    255
 
 typedef struct entry {
   dsc_link link; /* in `settled` */

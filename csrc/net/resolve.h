@@ -1,7 +1,8 @@
 /*
 ** resolve.h - names to addresses on a loop, never blocking it (c-ares), with a bounded cache.
 **
-** IP addresses are answered at once. /etc/hosts is obeyed. Answers are kept for their TTL, between 1 and 60 s; failures for 1 s.
+** IP addresses are answered at once. /etc/hosts is obeyed. Answers are kept for their TTL, between 1 and 60 s;
+** failures for 1 s.
 */
 #ifndef DSC_NET_RESOLVE_H
 #define DSC_NET_RESOLVE_H
@@ -35,8 +36,8 @@ void dsc_resolver_free(dsc_resolver *resolver);
 /* Answers from an IP literal or the cache at once, without a question. Loop thread. Returns false: must be asked. */
 bool dsc_resolver_lookup(dsc_resolver *resolver, dsc_str host, dsc_resolve_answer *answer);
 
-/* Asks; `done` is called exactly once in the loop's thread, never before this returns, unless canceled. At most 5 s. Loop thread.
-** Fails: NULL: out of memory. */
+/* Asks; `done` is called exactly once in the loop's thread, never before this returns, unless canceled. At most 5 s.
+** Loop thread. Fails: NULL: out of memory. */
 dsc_resolve *dsc_resolver_ask(dsc_resolver *resolver, dsc_str host, dsc_resolve_done done, void *ud);
 
 /* `done` will not be called. Loop thread. NULL is allowed. */

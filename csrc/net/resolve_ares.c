@@ -1,8 +1,10 @@
 /*
-** resolve_ares.c - the only file that speaks to c-ares: one channel, its sockets as poll handles, its time-outs as a timer.
+** resolve_ares.c - the only file that speaks to c-ares: one channel, its sockets as poll handles, its time-outs as a
+** timer.
 **
-** The sockets are made here, close-on-exec, and written with MSG_NOSIGNAL: c-ares's own writev() to a reset TCP peer would
-** raise SIGPIPE. A channel older than a minute with nothing open is made anew, so that a changed resolv.conf is seen.
+** The sockets are made here, close-on-exec, and written with MSG_NOSIGNAL: c-ares's own writev() to a reset TCP peer
+** would raise SIGPIPE. A channel older than a minute with nothing open is made anew, so that a changed resolv.conf is
+** seen.
 **
 ** Invariant: an `ask` belongs to c-ares until its callback came; ares_destroy() calls those that are left.
 ** Threads: the loop's only.
@@ -21,10 +23,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define TRY_MS 1500 /* per server; doubled at the next try */
-#define TRIES 3
-#define TTL_MIN_S 1
-#define TTL_MAX_S 60
+#define TRY_MS             1500 /* per server; doubled at the next try */
+#define TRIES              3
+#define TTL_MIN_S          1
+#define TTL_MAX_S          60
 #define CHANNEL_MAX_AGE_MS 60000U
 
 struct dsc_resolve_ares {

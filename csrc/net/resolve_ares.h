@@ -1,5 +1,6 @@
 /*
-** resolve_ares.h - c-ares on a loop: one name in, one answer out. For resolve.c only, which shares and keeps the answers.
+** resolve_ares.h - c-ares on a loop: one name in, one answer out. For resolve.c only, which shares and keeps the
+** answers.
 */
 #ifndef DSC_NET_RESOLVE_ARES_H
 #define DSC_NET_RESOLVE_ARES_H
@@ -17,8 +18,8 @@ dsc_resolve_ares *dsc_resolve_ares_new(dsc_loop *loop);
 /* Drops open names without calling `found` and frees; NULL is allowed. Loop thread. */
 void dsc_resolve_ares_free(dsc_resolve_ares *engine);
 
-/* Asks for all addresses of `host` (copied). `found` is called exactly once, possibly before this returns, failures included. Loop
-** thread. */
+/* Asks for all addresses of `host` (copied). `found` is called exactly once, possibly before this returns, failures
+** included. Loop thread. */
 void dsc_resolve_ares_ask(dsc_resolve_ares *engine, const char *host, dsc_resolve_found found, void *ud);
 
 #endif

@@ -1,8 +1,8 @@
 /*
 ** signal.c - a handler that rings the bells of a fixed row of loops.
 **
-** The handler may do next to nothing: it notes the signal and wakes loops (uv_async_send is safe there). `inside` counts running
-** handlers, so that a loop that was taken out is no longer touched when dsc_signal_unwatch() returns.
+** The handler may do next to nothing: it notes the signal and wakes loops (uv_async_send is safe there). `inside`
+** counts running handlers, so that a loop that was taken out is no longer touched when dsc_signal_unwatch() returns.
 **
 ** Threads: any; the row changes under `lock`, the handler only reads atomics.
 */

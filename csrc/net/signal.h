@@ -1,8 +1,8 @@
 /*
 ** signal.h - SIGINT and SIGTERM wake loops, so that they can say goodbye before the process ends.
 **
-** Process-wide. Not libuv's signals: their handler writes into a pipe that a forked child shares with its parent. In a child
-** the actions are the default ones again.
+** Process-wide. Not libuv's signals: their handler writes into a pipe that a forked child shares with its parent. In
+** a child the actions are the default ones again.
 */
 #ifndef DSC_NET_SIGNAL_H
 #define DSC_NET_SIGNAL_H

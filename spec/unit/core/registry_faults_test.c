@@ -29,7 +29,7 @@ static void member_quick(member *m) {
   m->timing = (dsc_registry_timing){.heartbeat_ms = 500, .ttl_ms = 2000, .resync_ms = 1000, .stale_grace_ms = 30000};
 }
 
-#define NODE "10.0.0.1:80"
+#define NODE  "10.0.0.1:80"
 #define OTHER "10.0.0.2:80"
 
 /* Runs a command in database 15. */
@@ -257,10 +257,12 @@ static void credentials(void **state) {
 
 static void a_minimal_user_suffices(void **state) {
   (void)state;
-  redis(&server, "ACL SETUSER svc on >pw ~shop* &CH_* +select +hset +hsetnx +hdel +hgetall +mget +get +setex +exists +del "
-                 "+publish +subscribe +unsubscribe +ping +auth +client|setname +eval +evalsha");
-  redis(&server, "ACL SETUSER weak on >pw ~shop* &CH_shop +select +hset +hsetnx +hdel +hgetall +mget +get +setex +exists "
-                 "+del +publish +subscribe +unsubscribe +ping +auth");
+  redis(&server,
+        "ACL SETUSER svc on >pw ~shop* &CH_* +select +hset +hsetnx +hdel +hgetall +mget +get +setex +exists +del "
+        "+publish +subscribe +unsubscribe +ping +auth +client|setname +eval +evalsha");
+  redis(&server,
+        "ACL SETUSER weak on >pw ~shop* &CH_shop +select +hset +hsetnx +hdel +hgetall +mget +get +setex +exists "
+        "+del +publish +subscribe +unsubscribe +ping +auth");
   char text[96];
   member a, b;
   member_quick(&a);

@@ -143,7 +143,8 @@ static void obeys_messages(void **state) {
   assert_true(EVENTUALLY(member_weight(&b, "shop", NODE) == 5, 1000));
   redis(&server, "PUBLISH CH_shop \"" NODE " 2000000\"");
   assert_true(EVENTUALLY(member_weight(&b, "shop", NODE) == DSC_WEIGHT_MAX, 1000));
-  static const char *const goodbyes[] = {NODE, NODE " 0", NODE " -1", NODE " x", NODE " 1 2", NODE " 1.5", NODE "  1", NODE " "};
+  static const char *const goodbyes[] = {NODE,        NODE " 0",   NODE " -1", NODE " x",
+                                         NODE " 1 2", NODE " 1.5", NODE "  1", NODE " "};
   for (size_t i = 0; i < sizeof goodbyes / sizeof goodbyes[0]; i++) {
     redis(&server, "PUBLISH CH_shop \"" NODE " 5\"");
     assert_true(EVENTUALLY(member_weight(&b, "shop", NODE) == 5, 1000));
@@ -246,8 +247,9 @@ static void weight_zero_is_standby(void **state) {
 static void reads_ten_thousand_nodes(void **state) {
   (void)state;
   member b;
-  redis(&server, "EVAL \"redis.call('SELECT',15) for i=1,10000 do local a='10.1.'..math.floor(i/200)..'.'..(i%%200)..':80' "
-                 "redis.call('HSET','big',a,1) redis.call('SETEX','big_'..a,60,'1') end return 1\" 0");
+  redis(&server,
+        "EVAL \"redis.call('SELECT',15) for i=1,10000 do local a='10.1.'..math.floor(i/200)..'.'..(i%%200)..':80' "
+        "redis.call('HSET','big',a,1) redis.call('SETEX','big_'..a,60,'1') end return 1\" 0");
   member_init(&b);
   member_join(&b, &server);
   assert_true(EVENTUALLY(dsc_registry_is_up(b.registry), 2000));

@@ -1,6 +1,6 @@
 /*
-** registry_shared_test.c - one registry for many holders, and what the process does with registries: leaving without waiting, exit,
-** signals, fork, many times over.
+** registry_shared_test.c - one registry for many holders, and what the process does with registries: leaving without
+** waiting, exit, signals, fork, many times over.
 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +29,8 @@ static int stop_server(void **state) {
 }
 
 static bool in_redis(const char *app, const char *addr) {
-  const char *answer = redis(&server, "EVAL \"redis.call('SELECT',15) return redis.call('HEXISTS','%s','%s')\" 0", app, addr);
+  const char *answer =
+      redis(&server, "EVAL \"redis.call('SELECT',15) return redis.call('HEXISTS','%s','%s')\" 0", app, addr);
   return strcmp(answer, "1") == 0;
 }
 
@@ -286,11 +287,9 @@ int main(void) {
   base_threads = count_threads();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start_server, stop_server)
   const struct CMUnitTest tests[] = {
-      CASE(cycles_leave_nothing),     CASE(holders_share_everything),
-      CASE(options_must_be_equal),    CASE(outlives_its_last_holder),
-      CASE(memory_may_be_shared),     CASE(leaving_without_waiting_says_goodbye),
-      CASE(exit_says_goodbye),        CASE(signals_say_goodbye),
-      CASE(children_only_forget),
+      CASE(cycles_leave_nothing),     CASE(holders_share_everything), CASE(options_must_be_equal),
+      CASE(outlives_its_last_holder), CASE(memory_may_be_shared),     CASE(leaving_without_waiting_says_goodbye),
+      CASE(exit_says_goodbye),        CASE(signals_say_goodbye),      CASE(children_only_forget),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

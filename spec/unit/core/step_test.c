@@ -26,9 +26,7 @@ typedef struct row {
 } row;
 
 #define ANSWER(...)                                                                                                    \
-  {                                                                                                                    \
-    .kind = DSC_STEP_ANSWERED, __VA_ARGS__                                                                             \
-  }
+  { .kind = DSC_STEP_ANSWERED, __VA_ARGS__ }
 
 static const row rows[] = {
     {"200 ends", 0, true, false, 0, ANSWER(.status = 200, .sent = true), DSC_STEP_FINISH, DSC_OK},
@@ -64,8 +62,7 @@ static const row rows[] = {
 };
 
 /* Brings a machine to the point where one attempt is under way. */
-static dsc_step sending(const row *r)
-{
+static dsc_step sending(const row *r) {
   dsc_step step;
   dsc_step_init(&step, r->retry, DEADLINE);
   step.repeatable = r->repeatable;
@@ -82,8 +79,7 @@ static dsc_step sending(const row *r)
   return step;
 }
 
-static void first_attempt_ends(void **state)
-{
+static void first_attempt_ends(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     dsc_step step = sending(&rows[i]);
@@ -96,8 +92,7 @@ static void first_attempt_ends(void **state)
 
 static const row get = {"", 0, true, false, 0, {0}, 0, 0};
 
-static void nothing_to_pick(void **state)
-{
+static void nothing_to_pick(void **state) {
   (void)state;
   dsc_step step = sending(&get);
   dsc_step_event refused = ANSWER(.err = DSC_ECONNECT, .refused = true);
@@ -117,8 +112,7 @@ static void nothing_to_pick(void **state)
   assert_int_equal(step.err, DSC_ENO_NODE);
 }
 
-static void the_last_answer_of_several(void **state)
-{
+static void the_last_answer_of_several(void **state) {
   (void)state;
   dsc_step_event bad = ANSWER(.status = 503, .sent = true), good = ANSWER(.status = 200, .sent = true);
   dsc_step_event none = {.kind = DSC_STEP_PICKED, .err = DSC_ENO_NODE};
@@ -132,8 +126,7 @@ static void the_last_answer_of_several(void **state)
   assert_int_equal(step.err, DSC_OK);
 }
 
-static void the_deadline_ends_everything(void **state)
-{
+static void the_deadline_ends_everything(void **state) {
   (void)state;
   static const dsc_step_event_kind kinds[] = {DSC_STEP_ROUTED, DSC_STEP_FOUND, DSC_STEP_PICKED, DSC_STEP_SLEPT};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -151,8 +144,7 @@ static void the_deadline_ends_everything(void **state)
   assert_int_equal(step.err, DSC_OK); /* an answer that is there is not thrown away */
 }
 
-static void back_off_is_bounded(void **state)
-{
+static void back_off_is_bounded(void **state) {
   (void)state;
   dsc_step_event lost = ANSWER(.err = DSC_ECONNECT, .sent = true), slept = {.kind = DSC_STEP_SLEPT};
   dsc_step_event picked = {.kind = DSC_STEP_PICKED};
@@ -168,8 +160,7 @@ static void back_off_is_bounded(void **state)
   assert_in_range(step.sleep_ms, 15, 20); /* half of what is left */
 }
 
-static void broken_from_outside(void **state)
-{
+static void broken_from_outside(void **state) {
   (void)state;
   dsc_step step = sending(&get);
   dsc_step_event broken = {.kind = DSC_STEP_BROKEN, .err = DSC_ESTOPPED};
@@ -177,8 +168,7 @@ static void broken_from_outside(void **state)
   assert_int_equal(step.err, DSC_ESTOPPED);
 }
 
-static void what_is_held_against_a_node(void **state)
-{
+static void what_is_held_against_a_node(void **state) {
   (void)state;
   static const struct {
     dsc_step_event answer;
@@ -204,8 +194,7 @@ static void what_is_held_against_a_node(void **state)
 }
 
 /* An event that may follow an action, by chance. */
-static dsc_step_event random_event(dsc_step_action action)
-{
+static dsc_step_event random_event(dsc_step_action action) {
   dsc_step_event event = {0};
   uint64_t dice = dsc_random_u64();
   bool fails = dice % 3 != 0;
@@ -231,8 +220,7 @@ static dsc_step_event random_event(dsc_step_action action)
   return event;
 }
 
-static void random_walks_end(void **state)
-{
+static void random_walks_end(void **state) {
   (void)state;
   for (int i = 0; i < 100000; i++) {
     dsc_step step;
@@ -262,8 +250,7 @@ static void random_walks_end(void **state)
   }
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(first_attempt_ends),          cmocka_unit_test(nothing_to_pick),
       cmocka_unit_test(the_last_answer_of_several),  cmocka_unit_test(the_deadline_ends_everything),

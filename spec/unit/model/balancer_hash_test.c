@@ -5,8 +5,7 @@
 
 #define KEYS 20000
 
-static dsc_pick keyed(uint64_t k)
-{
+static dsc_pick keyed(uint64_t k) {
   char text[32];
   dsc_pick pick = any_pick(&dsc_balancer_hash);
   pick.has_key = true;
@@ -15,8 +14,7 @@ static dsc_pick keyed(uint64_t k)
 }
 
 /* The number of the node (its last address byte) that each key goes to. */
-static void owners(dsc_table *table, int *who)
-{
+static void owners(dsc_table *table, int *who) {
   for (uint64_t k = 0; k < KEYS; k++) {
     dsc_pick pick = keyed(k);
     dsc_node *node = pick_once(table, &pick);
@@ -26,8 +24,7 @@ static void owners(dsc_table *table, int *who)
 
 static int before[KEYS], after[KEYS];
 
-TEST(a_key_stays_with_its_node)
-{
+TEST(a_key_stays_with_its_node) {
   static const uint32_t weights[] = {1, 2, 7, 4};
   static const uint32_t order[] = {2, 0, 3, 1};
   dsc_table *one = table_of(weights, COUNT(weights)), *two = new_table();
@@ -40,8 +37,7 @@ TEST(a_key_stays_with_its_node)
 }
 
 /* So that clients of different versions agree: these must never change. */
-TEST(the_choice_is_the_same_for_ever)
-{
+TEST(the_choice_is_the_same_for_ever) {
   static const uint32_t weights[] = {100, 100, 100, 100, 100};
   static const int expected[] = {2, 3, 4, 1, 4, 0, 2, 3, 1, 4, 3, 3, 2, 2, 4, 2, 4, 4, 0, 3, 2, 4, 1, 4};
   dsc_table *table = table_of(weights, COUNT(weights));
@@ -50,8 +46,7 @@ TEST(the_choice_is_the_same_for_ever)
   end_table(table);
 }
 
-TEST(shares_follow_the_weights)
-{
+TEST(shares_follow_the_weights) {
   static const uint32_t weights[] = {1, 2, 7};
   size_t counts[3] = {0};
   dsc_table *table = table_of(weights, COUNT(weights));
@@ -61,8 +56,7 @@ TEST(shares_follow_the_weights)
   end_table(table);
 }
 
-TEST(a_node_that_goes_takes_only_its_keys)
-{
+TEST(a_node_that_goes_takes_only_its_keys) {
   static const uint32_t weights[] = {3, 3, 3, 5, 1, 3, 3, 3, 3, 3};
   dsc_table *table = table_of(weights, COUNT(weights));
   owners(table, before);
@@ -75,8 +69,7 @@ TEST(a_node_that_goes_takes_only_its_keys)
   end_table(table);
 }
 
-TEST(more_weight_only_draws_keys_to_the_node)
-{
+TEST(more_weight_only_draws_keys_to_the_node) {
   static const uint32_t weights[] = {3, 3, 3};
   int moved = 0;
   dsc_table *table = table_of(weights, COUNT(weights));
@@ -92,8 +85,7 @@ TEST(more_weight_only_draws_keys_to_the_node)
 }
 
 /* The second choice of a key is the first of the table without its node: retries agree as well. */
-TEST(a_tried_node_is_as_good_as_gone)
-{
+TEST(a_tried_node_is_as_good_as_gone) {
   static const uint32_t weights[] = {3, 5, 1, 3};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_node *tried = peek(table, 1);
@@ -111,8 +103,7 @@ TEST(a_tried_node_is_as_good_as_gone)
   end_table(table);
 }
 
-TEST(without_a_key_it_is_least_used)
-{
+TEST(without_a_key_it_is_least_used) {
   static const uint32_t weights[] = {1, 2, 7};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(&dsc_balancer_hash);
@@ -123,8 +114,7 @@ TEST(without_a_key_it_is_least_used)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(a_key_stays_with_its_node),
       LEAK_FREE(the_choice_is_the_same_for_ever),

@@ -3,13 +3,11 @@
 */
 #include "table_support.h"
 
-static dsc_pick quiet(void)
-{
+static dsc_pick quiet(void) {
   return any_pick(&dsc_balancer_least_in_flight);
 }
 
-static dsc_node *begin(dsc_table *table)
-{
+static dsc_node *begin(dsc_table *table) {
   bool is_probe;
   dsc_pick pick = quiet();
   dsc_node *node = dsc_table_pick(table, &pick, &is_probe);
@@ -17,14 +15,12 @@ static dsc_node *begin(dsc_table *table)
   return node;
 }
 
-static void end(dsc_table *table, dsc_node *node)
-{
+static void end(dsc_table *table, dsc_node *node) {
   done(table, node, DSC_OUTCOME_SUCCESS, false, NOW);
   dsc_node_unref(node);
 }
 
-TEST(calls_in_flight_are_spread_by_weight)
-{
+TEST(calls_in_flight_are_spread_by_weight) {
   static const uint32_t weights[] = {1, 2, 7};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_node *nodes[100];
@@ -36,8 +32,7 @@ TEST(calls_in_flight_are_spread_by_weight)
   end_table(table);
 }
 
-TEST(a_slow_node_is_spared)
-{
+TEST(a_slow_node_is_spared) {
   static const uint32_t weights[] = {10, 10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_node *slow = begin(table);
@@ -50,8 +45,7 @@ TEST(a_slow_node_is_spared)
   end_table(table);
 }
 
-TEST(idle_nodes_take_turns)
-{
+TEST(idle_nodes_take_turns) {
   static const uint32_t weights[] = {10, 10, 10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = quiet();
@@ -61,8 +55,7 @@ TEST(idle_nodes_take_turns)
   end_table(table);
 }
 
-TEST(calls_of_other_balancers_count)
-{
+TEST(calls_of_other_balancers_count) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick other = any_pick(NULL);
@@ -80,8 +73,7 @@ TEST(calls_of_other_balancers_count)
 }
 
 /* Random calls that begin and end, against a search of all. */
-TEST(it_agrees_with_a_naive_search)
-{
+TEST(it_agrees_with_a_naive_search) {
   static const uint32_t weights[] = {1, 2, 3, 5, 8, 13, 21, 34};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_node *open[64];
@@ -106,8 +98,7 @@ TEST(it_agrees_with_a_naive_search)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(calls_in_flight_are_spread_by_weight),
       LEAK_FREE(a_slow_node_is_spared),

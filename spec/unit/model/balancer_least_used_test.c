@@ -3,13 +3,11 @@
 */
 #include "table_support.h"
 
-static void assert_near(size_t got, size_t expected, size_t slack)
-{
+static void assert_near(size_t got, size_t expected, size_t slack) {
   assert_in_range(got, expected > slack ? expected - slack : 0, expected + slack);
 }
 
-TEST(shares_are_exact_from_the_beginning)
-{
+TEST(shares_are_exact_from_the_beginning) {
   static const uint32_t weights[] = {1, 2, 7};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(NULL);
@@ -23,8 +21,7 @@ TEST(shares_are_exact_from_the_beginning)
   end_table(table);
 }
 
-TEST(loads_stay_within_one_step)
-{
+TEST(loads_stay_within_one_step) {
   static const uint32_t weights[] = {3, 100, 1, 40, 17, 1000000};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(NULL);
@@ -39,8 +36,7 @@ TEST(loads_stay_within_one_step)
   end_table(table);
 }
 
-TEST(the_least_used_comes_first_and_ties_go_by_age)
-{
+TEST(the_least_used_comes_first_and_ties_go_by_age) {
   static const uint32_t weights[] = {1, 1, 1};
   dsc_table *table = table_of(weights, COUNT(weights));
   for (size_t i = 0; i < 3; i++) {
@@ -54,8 +50,7 @@ TEST(the_least_used_comes_first_and_ties_go_by_age)
   end_table(table);
 }
 
-TEST(a_new_weight_counts_from_now_on)
-{
+TEST(a_new_weight_counts_from_now_on) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(NULL);
@@ -72,8 +67,7 @@ TEST(a_new_weight_counts_from_now_on)
   end_table(table);
 }
 
-TEST(a_newcomer_takes_its_share_and_no_more)
-{
+TEST(a_newcomer_takes_its_share_and_no_more) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(NULL);
@@ -85,8 +79,7 @@ TEST(a_newcomer_takes_its_share_and_no_more)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(shares_are_exact_from_the_beginning),           LEAK_FREE(loads_stay_within_one_step),
       LEAK_FREE(the_least_used_comes_first_and_ties_go_by_age), LEAK_FREE(a_new_weight_counts_from_now_on),

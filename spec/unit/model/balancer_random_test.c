@@ -6,15 +6,13 @@
 #define PICKS 100000
 
 /* Six standard deviations of a binomial: wrong once in 500 million runs. */
-static void assert_share(size_t count, double share)
-{
+static void assert_share(size_t count, double share) {
   double mean = PICKS * share, variance = mean * (1 - share), off = (double)count - mean;
   if (off * off > 36 * variance) print_error("%zu of %d, expected %.0f\n", count, PICKS, mean);
   assert_true(off * off <= 36 * variance);
 }
 
-TEST(shares_follow_the_weights)
-{
+TEST(shares_follow_the_weights) {
   static const uint32_t weights[] = {1, 2, 7, 90};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(&dsc_balancer_random);
@@ -25,8 +23,7 @@ TEST(shares_follow_the_weights)
 }
 
 /* The heavy one is tried: drawing again will not do, it must choose one by one, still by weight. */
-TEST(shares_among_the_rest_follow_the_weights)
-{
+TEST(shares_among_the_rest_follow_the_weights) {
   static const uint32_t weights[] = {1, 2, 7, 1000000};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(&dsc_balancer_random);
@@ -40,8 +37,7 @@ TEST(shares_among_the_rest_follow_the_weights)
   end_table(table);
 }
 
-TEST(changes_of_set_and_weight_are_followed)
-{
+TEST(changes_of_set_and_weight_are_followed) {
   static const uint32_t weights[] = {50, 50, 100};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = any_pick(&dsc_balancer_random);
@@ -60,8 +56,7 @@ TEST(changes_of_set_and_weight_are_followed)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(shares_follow_the_weights),
       LEAK_FREE(shares_among_the_rest_follow_the_weights),

@@ -3,13 +3,11 @@
 */
 #include "table_support.h"
 
-static dsc_pick turn(void)
-{
+static dsc_pick turn(void) {
   return any_pick(&dsc_balancer_round_robin);
 }
 
-TEST(shares_are_exact)
-{
+TEST(shares_are_exact) {
   static const uint32_t weights[] = {1, 2, 7};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = turn();
@@ -21,8 +19,7 @@ TEST(shares_are_exact)
   end_table(table);
 }
 
-TEST(turns_are_smooth)
-{
+TEST(turns_are_smooth) {
   static const uint32_t weights[] = {1, 2, 7};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = turn();
@@ -37,8 +34,7 @@ TEST(turns_are_smooth)
   end_table(table);
 }
 
-TEST(equal_weights_go_round)
-{
+TEST(equal_weights_go_round) {
   uint32_t weights[20];
   for (size_t i = 0; i < 20; i++) weights[i] = 100;
   dsc_table *table = table_of(weights, 20);
@@ -51,8 +47,7 @@ TEST(equal_weights_go_round)
   end_table(table);
 }
 
-TEST(other_balancers_do_not_take_turns)
-{
+TEST(other_balancers_do_not_take_turns) {
   static const uint32_t weights[] = {5, 5};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = turn(), other = any_pick(NULL);
@@ -65,8 +60,7 @@ TEST(other_balancers_do_not_take_turns)
   end_table(table);
 }
 
-TEST(a_new_weight_does_not_wait_for_the_old_period)
-{
+TEST(a_new_weight_does_not_wait_for_the_old_period) {
   static const uint32_t weights[] = {1, 1000};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = turn();
@@ -78,8 +72,7 @@ TEST(a_new_weight_does_not_wait_for_the_old_period)
   end_table(table);
 }
 
-TEST(newcomers_and_returning_nodes_get_no_burst)
-{
+TEST(newcomers_and_returning_nodes_get_no_burst) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
   dsc_pick pick = turn();
@@ -93,8 +86,7 @@ TEST(newcomers_and_returning_nodes_get_no_burst)
 }
 
 /* Lest all processes begin with the same node. */
-TEST(the_first_turn_is_not_always_the_same)
-{
+TEST(the_first_turn_is_not_always_the_same) {
   static const uint32_t weights[] = {1, 1, 1, 1};
   size_t first[4] = {0};
   for (int k = 0; k < 400; k++) {
@@ -107,8 +99,7 @@ TEST(the_first_turn_is_not_always_the_same)
   for (size_t i = 0; i < 4; i++) assert_true(first[i] > 40);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(shares_are_exact),
       LEAK_FREE(turns_are_smooth),

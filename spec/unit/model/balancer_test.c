@@ -3,8 +3,7 @@
 */
 #include "table_support.h"
 
-TEST(algorithms_are_found_by_name)
-{
+TEST(algorithms_are_found_by_name) {
   static const char *const names[] = {"least_used", "round_robin", "random", "least_in_flight", "hash"};
   dsc_why why;
   for (int i = 0; i < DSC_BALANCER_COUNT; i++) {
@@ -15,8 +14,7 @@ TEST(algorithms_are_found_by_name)
   assert_int_equal(dsc_balancer_index(NULL), DSC_BALANCER_LEAST_USED);
 }
 
-TEST(an_unknown_name_is_answered_with_the_known_ones)
-{
+TEST(an_unknown_name_is_answered_with_the_known_ones) {
   dsc_why why;
   assert_null(dsc_balancer_find(L("least_use"), &why));
   assert_non_null(strstr(why.text, "\"least_use\""));
@@ -24,8 +22,7 @@ TEST(an_unknown_name_is_answered_with_the_known_ones)
   assert_null(dsc_balancer_find((dsc_str){NULL, 0}, NULL));
 }
 
-TEST(a_tried_node_never_comes_back_and_the_rest_do)
-{
+TEST(a_tried_node_never_comes_back_and_the_rest_do) {
   static const uint32_t weights[] = {1, 1000, 3, 50, 7, 100000};
   for (int b = 0; b < DSC_BALANCER_COUNT; b++) {
     dsc_table *table = table_of(weights, COUNT(weights));
@@ -47,8 +44,7 @@ TEST(a_tried_node_never_comes_back_and_the_rest_do)
   }
 }
 
-TEST(sets_that_change_are_followed)
-{
+TEST(sets_that_change_are_followed) {
   for (int b = 0; b < DSC_BALANCER_COUNT; b++) {
     dsc_table *table = new_table();
     dsc_pick pick = any_pick(dsc_balancer_all[b]);
@@ -68,8 +64,7 @@ TEST(sets_that_change_are_followed)
 
 static int one_balancer;
 
-static bool build_and_grow(void)
-{
+static bool build_and_grow(void) {
   dsc_balancer *balancer = dsc_balancer_all[one_balancer]->create();
   if (!balancer) return false;
   bool ok = true;
@@ -79,14 +74,12 @@ static bool build_and_grow(void)
   return ok;
 }
 
-TEST(every_allocation_may_fail)
-{
+TEST(every_allocation_may_fail) {
   for (one_balancer = 0; one_balancer < DSC_BALANCER_COUNT; one_balancer++)
     assert_true(fail_each_allocation(build_and_grow) >= 3);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(algorithms_are_found_by_name),
       LEAK_FREE(an_unknown_name_is_answered_with_the_known_ones),

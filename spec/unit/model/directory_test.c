@@ -7,15 +7,13 @@
 
 #include "model/directory.h"
 
-static dsc_str app_of(size_t i)
-{
+static dsc_str app_of(size_t i) {
   static char text[32];
   return (dsc_str){text, (size_t)snprintf(text, sizeof text, "app%05zu", i)};
 }
 
 /* Opens and lets go; returns whether something was evicted, and checks its name. */
-static bool open_app(dsc_directory *directory, size_t i, bool configured, const char *expected_evicted)
-{
+static bool open_app(dsc_directory *directory, size_t i, bool configured, const char *expected_evicted) {
   dsc_table *evicted = NULL;
   dsc_table *table = dsc_directory_open(directory, app_of(i), configured, &evicted);
   assert_non_null(table);
@@ -27,15 +25,13 @@ static bool open_app(dsc_directory *directory, size_t i, bool configured, const 
   return evicted != NULL;
 }
 
-static bool has(dsc_directory *directory, size_t i)
-{
+static bool has(dsc_directory *directory, size_t i) {
   dsc_table *table = dsc_directory_find(directory, app_of(i));
   dsc_table_unref(table);
   return table != NULL;
 }
 
-TEST(an_app_is_made_once)
-{
+TEST(an_app_is_made_once) {
   dsc_directory *directory = dsc_directory_new();
   assert_null(dsc_directory_find(directory, L("a")));
   dsc_table *one = dsc_directory_open(directory, L("a"), false, NULL);
@@ -53,8 +49,7 @@ TEST(an_app_is_made_once)
   dsc_directory_free(NULL);
 }
 
-TEST(loose_apps_are_bounded_the_least_recently_called_goes_first)
-{
+TEST(loose_apps_are_bounded_the_least_recently_called_goes_first) {
   dsc_directory *directory = dsc_directory_new();
   open_app(directory, 0, false, NULL);
   open_app(directory, 0, true, NULL); /* loose first, then configured: stays */
@@ -72,8 +67,7 @@ TEST(loose_apps_are_bounded_the_least_recently_called_goes_first)
   dsc_directory_free(directory);
 }
 
-TEST(eviction_without_a_taker_clears_the_table)
-{
+TEST(eviction_without_a_taker_clears_the_table) {
   dsc_directory *directory = dsc_directory_new();
   dsc_table *first = dsc_directory_open(directory, app_of(0), false, NULL);
   set(first, 1, 1);
@@ -87,8 +81,7 @@ TEST(eviction_without_a_taker_clears_the_table)
   dsc_directory_free(directory);
 }
 
-TEST(the_list_is_sorted)
-{
+TEST(the_list_is_sorted) {
   static const char *const names[] = {"b", "a", "ab", "B", "aa"};
   static const char *const sorted[] = {"B", "a", "aa", "ab", "b"};
   dsc_directory *directory = dsc_directory_new();
@@ -107,8 +100,7 @@ TEST(the_list_is_sorted)
   dsc_directory_free(directory);
 }
 
-static bool use_directory(void)
-{
+static bool use_directory(void) {
   dsc_directory *directory = dsc_directory_new();
   if (!directory) return false;
   bool ok = true;
@@ -126,13 +118,11 @@ static bool use_directory(void)
   return ok;
 }
 
-TEST(every_allocation_may_fail)
-{
+TEST(every_allocation_may_fail) {
   assert_true(fail_each_allocation(use_directory) > 20);
 }
 
-static void *hammer(void *ud)
-{
+static void *hammer(void *ud) {
   dsc_directory *directory = ud;
   for (size_t i = 0; i < 5000; i++) {
     char name[32];
@@ -145,8 +135,7 @@ static void *hammer(void *ud)
   return NULL;
 }
 
-TEST(threads_open_find_and_evict_at_once)
-{
+TEST(threads_open_find_and_evict_at_once) {
   pthread_t threads[4];
   dsc_directory *directory = dsc_directory_new();
   for (size_t i = 0; i < COUNT(threads); i++) assert_int_equal(pthread_create(&threads[i], NULL, hammer, directory), 0);
@@ -154,8 +143,7 @@ TEST(threads_open_find_and_evict_at_once)
   dsc_directory_free(directory);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(an_app_is_made_once),
       LEAK_FREE(loose_apps_are_bounded_the_least_recently_called_goes_first),

@@ -19,14 +19,12 @@ struct step {
 #define ISOLATED DSC_HEALTH_ISOLATED
 #define PROBING  DSC_HEALTH_PROBING
 
-static dsc_outcome outcome_of(char c)
-{
+static dsc_outcome outcome_of(char c) {
   if (c == 'f' || c == 'F') return DSC_OUTCOME_FAILURE;
   return c == 's' || c == 'S' ? DSC_OUTCOME_SUCCESS : DSC_OUTCOME_NEUTRAL;
 }
 
-static void run(const struct step *steps, size_t n, double jitter)
-{
+static void run(const struct step *steps, size_t n, double jitter) {
   dsc_health health = {0};
   for (size_t i = 0; i < n; i++) {
     const struct step *s = &steps[i];
@@ -45,16 +43,14 @@ static void run(const struct step *steps, size_t n, double jitter)
   }
 }
 
-TEST(failures_in_a_row_isolate)
-{
+TEST(failures_in_a_row_isolate) {
   static const struct step steps[] = {{'f', 1, UP, 1, 0},           {'f', 2, UP, 2, 0}, {'s', 3, UP, 0, 0},
                                       {'f', 4, UP, 1, 0},           {'n', 5, UP, 1, 0}, {'f', 6, UP, 2, 0},
                                       {'f', 100, ISOLATED, 3, 1100}};
   run(steps, COUNT(steps), 0.5);
 }
 
-TEST(the_period_doubles_with_each_failed_probe_up_to_ten_seconds)
-{
+TEST(the_period_doubles_with_each_failed_probe_up_to_ten_seconds) {
   static const struct step steps[] = {{'f', 0, UP, 1, 0},
                                       {'f', 0, UP, 2, 0},
                                       {'f', 0, ISOLATED, 3, 1000},
@@ -73,8 +69,7 @@ TEST(the_period_doubles_with_each_failed_probe_up_to_ten_seconds)
   run(steps, COUNT(steps), 0.5);
 }
 
-TEST(the_last_period_is_remembered_and_decays)
-{
+TEST(the_last_period_is_remembered_and_decays) {
   static const struct {
     uint64_t pause_ms;
     uint64_t period_ms;
@@ -87,8 +82,7 @@ TEST(the_last_period_is_remembered_and_decays)
   }
 }
 
-TEST(jitter_spreads_by_half)
-{
+TEST(jitter_spreads_by_half) {
   static const struct {
     double jitter;
     uint64_t until_ms;
@@ -100,8 +94,7 @@ TEST(jitter_spreads_by_half)
   }
 }
 
-TEST(a_neutral_probe_frees_the_slot)
-{
+TEST(a_neutral_probe_frees_the_slot) {
   static const struct step steps[] = {{'f', 0, UP, 1, 0},
                                       {'f', 0, UP, 2, 0},
                                       {'f', 0, ISOLATED, 3, 1000},
@@ -112,8 +105,7 @@ TEST(a_neutral_probe_frees_the_slot)
   run(steps, COUNT(steps), 0.5);
 }
 
-TEST(others_than_the_probe_bring_back_but_never_prolong)
-{
+TEST(others_than_the_probe_bring_back_but_never_prolong) {
   static const struct step steps[] = {{'f', 0, UP, 1, 0},
                                       {'f', 0, UP, 2, 0},
                                       {'f', 0, ISOLATED, 3, 1000},
@@ -125,8 +117,7 @@ TEST(others_than_the_probe_bring_back_but_never_prolong)
   run(steps, COUNT(steps), 0.5);
 }
 
-TEST(a_probe_is_due_after_the_period_and_after_a_lapsed_slot)
-{
+TEST(a_probe_is_due_after_the_period_and_after_a_lapsed_slot) {
   dsc_health health = {0};
   assert_false(dsc_health_probe_due(&health, UINT64_MAX));
   dsc_health_apply(&health, DSC_OUTCOME_FAILURE, false, 1, 0, 0.5);
@@ -137,8 +128,7 @@ TEST(a_probe_is_due_after_the_period_and_after_a_lapsed_slot)
   assert_true(dsc_health_probe_due(&health, 3000));
 }
 
-TEST(properties_hold_over_random_outcomes)
-{
+TEST(properties_hold_over_random_outcomes) {
   uint64_t seed = 7, now = 1;
   dsc_health health = {0};
   for (int i = 0; i < 100000; i++) {
@@ -158,8 +148,7 @@ TEST(properties_hold_over_random_outcomes)
   }
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(failures_in_a_row_isolate),
       cmocka_unit_test(the_period_doubles_with_each_failed_probe_up_to_ten_seconds),

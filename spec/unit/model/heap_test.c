@@ -13,8 +13,7 @@ struct naive {
   bool in[NODES];
 };
 
-static void make_nodes(struct naive *naive, dsc_table *table)
-{
+static void make_nodes(struct naive *naive, dsc_table *table) {
   dsc_addr addr;
   assert_int_equal(dsc_addr_parse(&addr, L("h:1"), NULL), DSC_OK);
   for (uint32_t i = 0; i < NODES; i++) {
@@ -24,8 +23,7 @@ static void make_nodes(struct naive *naive, dsc_table *table)
   }
 }
 
-static void check(const dsc_balancer *heap, const struct naive *naive)
-{
+static void check(const dsc_balancer *heap, const struct naive *naive) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < heap->count; i++) {
     const dsc_heap_entry *entry = &heap->entries[i], *parent = entry;
@@ -42,8 +40,7 @@ static void check(const dsc_balancer *heap, const struct naive *naive)
   assert_int_equal(heap->count, count);
 }
 
-static dsc_node *smallest(const struct naive *naive, const dsc_pick *pick)
-{
+static dsc_node *smallest(const struct naive *naive, const dsc_pick *pick) {
   int best = -1;
   for (int i = 0; i < NODES; i++) {
     if (!naive->in[i] || dsc_balancer_is_tried(pick, naive->nodes[i])) continue;
@@ -54,8 +51,7 @@ static dsc_node *smallest(const struct naive *naive, const dsc_pick *pick)
   return best < 0 ? NULL : naive->nodes[best];
 }
 
-static void change(dsc_balancer *heap, struct naive *naive, uint64_t *seed)
-{
+static void change(dsc_balancer *heap, struct naive *naive, uint64_t *seed) {
   size_t i = pick_below(seed, NODES);
   if (naive->in[i] && pick_below(seed, 3) == 0) {
     dsc_heap_remove(heap, naive->nodes[i]);
@@ -68,8 +64,7 @@ static void change(dsc_balancer *heap, struct naive *naive, uint64_t *seed)
   dsc_heap_put(heap, naive->nodes[i], naive->keys[i], naive->ties[i]);
 }
 
-TEST(it_agrees_with_a_naive_search)
-{
+TEST(it_agrees_with_a_naive_search) {
   static struct naive naive;
   dsc_table *table = new_table();
   dsc_balancer *heap = dsc_heap_create();
@@ -96,8 +91,7 @@ TEST(it_agrees_with_a_naive_search)
   dsc_table_unref(table);
 }
 
-TEST(an_empty_heap_has_nothing)
-{
+TEST(an_empty_heap_has_nothing) {
   dsc_balancer *heap = dsc_heap_create();
   dsc_pick pick = {0};
   assert_null(dsc_heap_next(heap, &pick));
@@ -105,8 +99,7 @@ TEST(an_empty_heap_has_nothing)
   dsc_heap_destroy(heap);
 }
 
-static bool reserve_twice(void)
-{
+static bool reserve_twice(void) {
   dsc_balancer *heap = dsc_heap_create();
   if (!heap) return false;
   bool ok = !dsc_heap_reserve(heap, 8) && !dsc_heap_reserve(heap, 64);
@@ -115,13 +108,11 @@ static bool reserve_twice(void)
   return ok;
 }
 
-TEST(every_allocation_may_fail)
-{
+TEST(every_allocation_may_fail) {
   assert_int_equal(fail_each_allocation(reserve_twice), 7);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(it_agrees_with_a_naive_search),
       LEAK_FREE(an_empty_heap_has_nothing),

@@ -3,8 +3,7 @@
 */
 #include "table_support.h"
 
-static dsc_node *make(dsc_table *table, const char *text, uint32_t weight)
-{
+static dsc_node *make(dsc_table *table, const char *text, uint32_t weight) {
   dsc_addr addr;
   assert_int_equal(dsc_addr_parse(&addr, dsc_str_of(text), NULL), DSC_OK);
   dsc_node *node = dsc_node_new(table, &addr, weight);
@@ -12,8 +11,7 @@ static dsc_node *make(dsc_table *table, const char *text, uint32_t weight)
   return node;
 }
 
-TEST(identity_is_taken_from_the_address)
-{
+TEST(identity_is_taken_from_the_address) {
   static const struct {
     const char *text, *host;
     uint16_t port;
@@ -34,8 +32,7 @@ TEST(identity_is_taken_from_the_address)
   dsc_table_unref(table);
 }
 
-TEST(a_node_outlives_its_owner_and_keeps_the_table)
-{
+TEST(a_node_outlives_its_owner_and_keeps_the_table) {
   dsc_table *table = new_table();
   dsc_node *node = make(table, "h:1", 1);
   dsc_table_unref(table);
@@ -48,8 +45,7 @@ TEST(a_node_outlives_its_owner_and_keeps_the_table)
   dsc_node_array_unref(NULL);
 }
 
-TEST(used_times_forgives_roundings)
-{
+TEST(used_times_forgives_roundings) {
   dsc_table *table = new_table();
   for (uint32_t weight = 1; weight < 200; weight++) {
     dsc_node *node = make(table, "h:1", weight);
@@ -62,8 +58,7 @@ TEST(used_times_forgives_roundings)
   dsc_table_unref(table);
 }
 
-TEST(metadata_is_copied)
-{
+TEST(metadata_is_copied) {
   dsc_table *table = new_table();
   assert_int_equal(dsc_table_set(table, L("h:1"), 1, "zone=a", false, NOW, NULL), DSC_OK);
   dsc_node *node = dsc_table_find(table, L("h:1"));
@@ -80,14 +75,12 @@ TEST(metadata_is_copied)
   end_table(table);
 }
 
-TEST(states_have_names)
-{
+TEST(states_have_names) {
   static const char *const names[] = {"up", "stale", "isolated", "probing", "gone", "unknown"};
   for (size_t i = 0; i < COUNT(names); i++) assert_string_equal(dsc_node_state_name((dsc_node_state)i), names[i]);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(identity_is_taken_from_the_address),
       LEAK_FREE(a_node_outlives_its_owner_and_keeps_the_table),

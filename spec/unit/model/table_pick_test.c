@@ -5,22 +5,19 @@
 
 #include <pthread.h>
 
-static dsc_node *begin(dsc_table *table, const dsc_pick *pick, bool *is_probe)
-{
+static dsc_node *begin(dsc_table *table, const dsc_pick *pick, bool *is_probe) {
   dsc_node *node = dsc_table_pick(table, pick, is_probe);
   if (node) assert_true(dsc_node_in_flight(node) > 0);
   return node;
 }
 
-static void end(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint64_t now_ms)
-{
+static void end(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint64_t now_ms) {
   done(table, node, outcome, was_probe, now_ms);
   dsc_node_unref(node);
 }
 
 /* A table of two where node 0 is isolated, and a probe due at `*due_ms`; the clock is held at NOW. */
-static dsc_table *one_isolated(uint64_t *due_ms)
-{
+static dsc_table *one_isolated(uint64_t *due_ms) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, 2);
   dsc_clock_hold(NOW);
@@ -30,8 +27,7 @@ static dsc_table *one_isolated(uint64_t *due_ms)
   return table;
 }
 
-TEST(a_pick_counts)
-{
+TEST(a_pick_counts) {
   static const uint32_t weights[] = {4};
   dsc_table *table = table_of(weights, 1);
   dsc_pick pick = any_pick(NULL);
@@ -51,8 +47,7 @@ TEST(a_pick_counts)
   end_table(table);
 }
 
-TEST(an_empty_table_has_nothing)
-{
+TEST(an_empty_table_has_nothing) {
   dsc_table *table = new_table();
   dsc_pick pick = any_pick(NULL);
   bool is_probe = true;
@@ -63,8 +58,7 @@ TEST(an_empty_table_has_nothing)
   end_table(table);
 }
 
-TEST(failures_in_a_row_isolate_and_others_are_picked)
-{
+TEST(failures_in_a_row_isolate_and_others_are_picked) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
   size_t usable;
@@ -80,8 +74,7 @@ TEST(failures_in_a_row_isolate_and_others_are_picked)
   end_table(table);
 }
 
-TEST(one_probe_at_a_time_and_only_what_may_be_repeated)
-{
+TEST(one_probe_at_a_time_and_only_what_may_be_repeated) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
   dsc_pick pick = any_pick(NULL), once = any_pick(NULL);
@@ -113,8 +106,7 @@ TEST(one_probe_at_a_time_and_only_what_may_be_repeated)
   end_table(table);
 }
 
-TEST(a_lapsed_mark_frees_the_slot)
-{
+TEST(a_lapsed_mark_frees_the_slot) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
   dsc_pick pick = any_pick(NULL);
@@ -130,8 +122,7 @@ TEST(a_lapsed_mark_frees_the_slot)
   end_table(table);
 }
 
-TEST(a_call_that_may_not_be_repeated_probes_when_nothing_else_is_left)
-{
+TEST(a_call_that_may_not_be_repeated_probes_when_nothing_else_is_left) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
   dsc_node *tried = peek(table, 1);
@@ -147,8 +138,7 @@ TEST(a_call_that_may_not_be_repeated_probes_when_nothing_else_is_left)
   end_table(table);
 }
 
-TEST(if_every_node_is_isolated_all_are_used)
-{
+TEST(if_every_node_is_isolated_all_are_used) {
   static const uint32_t weights[] = {10, 10, 10};
   dsc_table *table = table_of(weights, 3);
   dsc_clock_hold(NOW);
@@ -180,11 +170,8 @@ TEST(if_every_node_is_isolated_all_are_used)
   end_table(table);
 }
 
-TEST(a_recovered_node_is_not_ahead_of_the_others)
-{
-  static const struct {
-    double own, mean, expected;
-  } cases[] = {{5, 100, 100}, {100, 5, 100}, {7, 7, 7}};
+TEST(a_recovered_node_is_not_ahead_of_the_others) {
+  static const struct { double own, mean, expected; } cases[] = {{5, 100, 100}, {100, 5, 100}, {7, 7, 7}};
   for (size_t i = 0; i < COUNT(cases); i++) {
     static const uint32_t weights[] = {10, 10, 10};
     dsc_table *table = table_of(weights, 3);
@@ -199,8 +186,7 @@ TEST(a_recovered_node_is_not_ahead_of_the_others)
   }
 }
 
-TEST(a_pinned_pick_takes_that_node_or_none)
-{
+TEST(a_pinned_pick_takes_that_node_or_none) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
   dsc_pick pick = any_pick(NULL);
@@ -220,8 +206,7 @@ TEST(a_pinned_pick_takes_that_node_or_none)
   end_table(table);
 }
 
-TEST(many_isolated_nodes_are_probed_in_turn)
-{
+TEST(many_isolated_nodes_are_probed_in_turn) {
   dsc_table *table = new_table();
   dsc_pick pick = any_pick(NULL);
   for (size_t i = 0; i < 50; i++) set(table, i, 10);
@@ -246,8 +231,7 @@ TEST(many_isolated_nodes_are_probed_in_turn)
 
 /* ---- threads ---- */
 
-static void *hammer(void *ud)
-{
+static void *hammer(void *ud) {
   dsc_table *table = ud;
   uint64_t seed = (uint64_t)(size_t)&seed;
   dsc_changes changes;
@@ -274,8 +258,7 @@ static void *hammer(void *ud)
   return NULL;
 }
 
-TEST(threads_pick_set_read_and_end_at_once)
-{
+TEST(threads_pick_set_read_and_end_at_once) {
   pthread_t threads[4];
   dsc_table *table = new_table();
   set_user(table, 1000, 1);
@@ -288,8 +271,7 @@ TEST(threads_pick_set_read_and_end_at_once)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(a_pick_counts),
       LEAK_FREE(an_empty_table_has_nothing),

@@ -11,8 +11,7 @@ struct story {
   const char *state;  /* afterwards */
 };
 
-static void do_steps(dsc_table *table, const char *steps)
-{
+static void do_steps(dsc_table *table, const char *steps) {
   for (; *steps; steps++) {
     if (*steps == 's') set(table, 0, 5);
     if (*steps == 'g') (void)dsc_table_goodbye(table, addr_of(0), NULL);
@@ -23,8 +22,7 @@ static void do_steps(dsc_table *table, const char *steps)
   }
 }
 
-TEST(every_story_of_an_address)
-{
+TEST(every_story_of_an_address) {
   static const struct story stories[] = {
       {"", "", "alive", "up"},      {"", "", "dead", "none"},    {"", "", "none", "none"},
       {"s", "", "alive", "up"},     {"s", "", "dead", "stale"},  {"s", "", "none", "stale"},
@@ -56,8 +54,7 @@ TEST(every_story_of_an_address)
   }
 }
 
-TEST(protection_ends_with_the_read)
-{
+TEST(protection_ends_with_the_read) {
   dsc_table *table = new_table();
   dsc_row one = row(0, 5, true);
   set(table, 0, 5);
@@ -75,8 +72,7 @@ TEST(protection_ends_with_the_read)
   end_table(table);
 }
 
-TEST(a_message_that_cannot_be_remembered_spoils_the_read)
-{
+TEST(a_message_that_cannot_be_remembered_spoils_the_read) {
   dsc_table *table = new_table();
   dsc_row one = row(0, 5, true);
   set(table, 0, 5);
@@ -93,8 +89,7 @@ TEST(a_message_that_cannot_be_remembered_spoils_the_read)
   end_table(table);
 }
 
-TEST(rows_are_foreign)
-{
+TEST(rows_are_foreign) {
   dsc_table *table = new_table();
   dsc_row rows[] = {row(0, 5, true), row(1, 0, true), row(2, UINT32_MAX, true), row(3, 1, true), row(3, 2, true)};
   dsc_row bad = {L("nonsense"), 1, true, {NULL, 0}};
@@ -108,8 +103,7 @@ TEST(rows_are_foreign)
   end_table(table);
 }
 
-TEST(when_every_row_is_dead_they_are_better_than_nothing)
-{
+TEST(when_every_row_is_dead_they_are_better_than_nothing) {
   dsc_table *table = new_table();
   dsc_row dead[] = {row(0, 5, false), row(1, 5, false)};
   read_rows(table, dead, 2, NOW);
@@ -120,8 +114,7 @@ TEST(when_every_row_is_dead_they_are_better_than_nothing)
   end_table(table);
 }
 
-TEST(counters_health_and_load_survive_reads)
-{
+TEST(counters_health_and_load_survive_reads) {
   dsc_table *table = new_table();
   dsc_row rows[] = {row(0, 5, true), row(1, 5, true)};
   read_rows(table, rows, 2, NOW);
@@ -139,8 +132,7 @@ TEST(counters_health_and_load_survive_reads)
 }
 
 /* All that join in one read join at the same mean, not each at the mean of those before it. */
-TEST(the_mean_is_taken_once_per_read)
-{
+TEST(the_mean_is_taken_once_per_read) {
   dsc_table *table = new_table();
   dsc_row rows[1000];
   char texts[1000][32];
@@ -162,8 +154,7 @@ TEST(the_mean_is_taken_once_per_read)
   end_table(table);
 }
 
-TEST(a_stale_node_goes_at_its_first_failure_but_not_the_last_ones)
-{
+TEST(a_stale_node_goes_at_its_first_failure_but_not_the_last_ones) {
   dsc_table *table = new_table();
   for (size_t i = 0; i < 3; i++) set(table, i, 1);
   dsc_clock_hold(NOW);
@@ -185,8 +176,7 @@ TEST(a_stale_node_goes_at_its_first_failure_but_not_the_last_ones)
   end_table(table);
 }
 
-TEST(a_stale_node_goes_after_the_grace_but_not_the_last_ones)
-{
+TEST(a_stale_node_goes_after_the_grace_but_not_the_last_ones) {
   dsc_table *table = new_table();
   dsc_changes changes;
   dsc_changes_init(&changes);
@@ -212,8 +202,7 @@ TEST(a_stale_node_goes_after_the_grace_but_not_the_last_ones)
   end_table(table);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(every_story_of_an_address),
       LEAK_FREE(protection_ends_with_the_read),

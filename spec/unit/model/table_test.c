@@ -5,8 +5,7 @@
 
 #include "model/config.h"
 
-static void assert_changes(dsc_changes *changes, const char *expected)
-{
+static void assert_changes(dsc_changes *changes, const char *expected) {
   static const char letters[] = "+-sir"; /* added, removed, stale, isolated, recovered */
   char text[64] = "";
   for (size_t i = 0; i < changes->count; i++) text[i] = letters[changes->items[i].kind];
@@ -14,8 +13,7 @@ static void assert_changes(dsc_changes *changes, const char *expected)
   dsc_changes_clear(changes);
 }
 
-TEST(a_message_sets_and_a_goodbye_removes)
-{
+TEST(a_message_sets_and_a_goodbye_removes) {
   dsc_table *table = new_table();
   dsc_changes changes;
   dsc_changes_init(&changes);
@@ -36,8 +34,7 @@ TEST(a_message_sets_and_a_goodbye_removes)
   end_table(table);
 }
 
-TEST(addresses_and_weights_are_checked)
-{
+TEST(addresses_and_weights_are_checked) {
   static const char *const bad[] = {"", "h", "h:", "h:0", "h:65536", ":80", "a b:1", "::1:80"};
   dsc_table *table = new_table();
   for (size_t i = 0; i < COUNT(bad); i++)
@@ -50,8 +47,7 @@ TEST(addresses_and_weights_are_checked)
   end_table(table);
 }
 
-TEST(nodes_of_the_user_belong_to_the_user)
-{
+TEST(nodes_of_the_user_belong_to_the_user) {
   dsc_table *table = new_table();
   set(table, 0, 7);
   set_user(table, 0, 3); /* takes it over */
@@ -71,8 +67,7 @@ TEST(nodes_of_the_user_belong_to_the_user)
   end_table(table);
 }
 
-TEST(newcomers_join_at_the_mean)
-{
+TEST(newcomers_join_at_the_mean) {
   dsc_table *table = new_table();
   for (size_t i = 0; i < 10; i++) set(table, i, 10);
   dsc_pick pick = any_pick(NULL);
@@ -84,8 +79,7 @@ TEST(newcomers_join_at_the_mean)
   end_table(table);
 }
 
-TEST(a_list_is_kept_until_something_changes)
-{
+TEST(a_list_is_kept_until_something_changes) {
   dsc_table *table = new_table();
   for (size_t i = 0; i < 20; i++) set(table, i, 1);
   dsc_node_array *one = dsc_table_snapshot(table), *two = dsc_table_snapshot(table);
@@ -107,8 +101,7 @@ TEST(a_list_is_kept_until_something_changes)
   dsc_node_array_unref(three);
 }
 
-TEST(a_list_that_nobody_asks_for_again_holds_nothing)
-{
+TEST(a_list_that_nobody_asks_for_again_holds_nothing) {
   dsc_table *table = new_table();
   set(table, 0, 1);
   dsc_node_array_unref(dsc_table_snapshot(table));
@@ -120,8 +113,7 @@ TEST(a_list_that_nobody_asks_for_again_holds_nothing)
   end_table(table);
 }
 
-TEST(a_cleared_table_takes_no_new_nodes)
-{
+TEST(a_cleared_table_takes_no_new_nodes) {
   dsc_table *table = new_table();
   dsc_changes changes;
   dsc_changes_init(&changes);
@@ -141,8 +133,7 @@ TEST(a_cleared_table_takes_no_new_nodes)
   dsc_table_unref(NULL);
 }
 
-TEST(a_removed_node_lives_on_for_its_holders)
-{
+TEST(a_removed_node_lives_on_for_its_holders) {
   dsc_table *table = new_table();
   set(table, 0, 4);
   dsc_pick pick = any_pick(NULL);
@@ -162,8 +153,7 @@ TEST(a_removed_node_lives_on_for_its_holders)
   dsc_node_unref(node); /* the last one frees the table too */
 }
 
-TEST(slots_are_used_again)
-{
+TEST(slots_are_used_again) {
   dsc_table *table = new_table();
   dsc_pick pick = any_pick(NULL);
   size_t bytes, later;
@@ -178,8 +168,7 @@ TEST(slots_are_used_again)
   end_table(table);
 }
 
-TEST(ten_thousand_nodes_take_at_most_400_bytes_each)
-{
+TEST(ten_thousand_nodes_take_at_most_400_bytes_each) {
   size_t before, after, n = 10000;
   dsc_row *rows = dsc_mem_zalloc(n, sizeof *rows);
   char(*texts)[32] = dsc_mem_zalloc(n, sizeof *texts);
@@ -203,8 +192,7 @@ TEST(ten_thousand_nodes_take_at_most_400_bytes_each)
 }
 
 /* Uses everything; with no memory it may do less, but what it does is right. True: nothing was refused. */
-static bool use_everything(void)
-{
+static bool use_everything(void) {
   dsc_table *table = dsc_table_new(L("app"));
   if (!table) return false;
   bool ok = true;
@@ -237,8 +225,7 @@ static bool use_everything(void)
 }
 
 /* Not fail_each_allocation(): a balancer without memory is no failure, the pick goes on. */
-TEST(every_allocation_may_fail)
-{
+TEST(every_allocation_may_fail) {
   size_t n = 1, refused = 0;
   for (bool reached = true; reached; n++) {
     for (int onwards = 0; onwards <= 1; onwards++) {
@@ -253,8 +240,7 @@ TEST(every_allocation_may_fail)
   assert_true(n > 60 && refused > n);
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {
       LEAK_FREE(a_message_sets_and_a_goodbye_removes),
       LEAK_FREE(addresses_and_weights_are_checked),

@@ -34,25 +34,21 @@ struct walk {
   uint64_t seed, now;
 };
 
-static size_t roll(struct walk *w, size_t limit)
-{
+static size_t roll(struct walk *w, size_t limit) {
   return pick_below(&w->seed, limit);
 }
 
-static bool is_in(const struct naive *a)
-{
+static bool is_in(const struct naive *a) {
   return a->node && a->node->health.state == DSC_HEALTH_UP;
 }
 
-static bool has_fresh(const struct walk *w)
-{
+static bool has_fresh(const struct walk *w) {
   for (int i = 0; i < ADDRS; i++)
     if (w->all[i].node && !w->all[i].stale) return true;
   return false;
 }
 
-static void forget(struct walk *w, int i)
-{
+static void forget(struct walk *w, int i) {
   if (!w->all[i].node) return;
   for (size_t k = 0; k < w->n_open; k++)
     if (w->open[k].at == i) w->open[k].at = -1;
@@ -60,8 +56,7 @@ static void forget(struct walk *w, int i)
 }
 
 /* Learns which node now stands at an address; a new one must have joined at the mean. */
-static void learn(struct walk *w, int i, uint32_t weight, bool by_user, double mean)
-{
+static void learn(struct walk *w, int i, uint32_t weight, bool by_user, double mean) {
   struct naive *a = &w->all[i];
   if (!a->node) {
     a->node = peek(w->table, (size_t)i);
@@ -73,8 +68,7 @@ static void learn(struct walk *w, int i, uint32_t weight, bool by_user, double m
   a->stale = false;
 }
 
-static double mean_of(const struct walk *w)
-{
+static double mean_of(const struct walk *w) {
   double sum = 0;
   int n = 0;
   for (int i = 0; i < ADDRS; i++)
@@ -84,8 +78,7 @@ static double mean_of(const struct walk *w)
 
 /* ---- steps ---- */
 
-static void step_set(struct walk *w)
-{
+static void step_set(struct walk *w) {
   int i = (int)roll(w, ADDRS);
   bool by_user = i < USER && roll(w, 2);
   uint32_t weight = (uint32_t)roll(w, 8);
@@ -99,8 +92,7 @@ static void step_set(struct walk *w)
     learn(w, i, weight, by_user, mean);
 }
 
-static void step_goodbye(struct walk *w)
-{
+static void step_goodbye(struct walk *w) {
   int i = (int)roll(w, ADDRS);
   bool expected = w->all[i].node && !w->all[i].by_user;
   assert_int_equal(dsc_table_goodbye(w->table, addr_of((size_t)i), NULL), expected);
@@ -108,14 +100,12 @@ static void step_goodbye(struct walk *w)
   if (expected) forget(w, i);
 }
 
-static void step_read_begin(struct walk *w)
-{
+static void step_read_begin(struct walk *w) {
   dsc_table_read_begin(w->table);
   for (int i = 0; i < ADDRS; i++) w->all[i].touched = false;
 }
 
-static void step_read_end(struct walk *w)
-{
+static void step_read_end(struct walk *w) {
   dsc_row rows[ADDRS];
   char texts[ADDRS][32];
   int shown[ADDRS]; /* 0: no row, 1: dead, 2: alive */
@@ -138,8 +128,7 @@ static void step_read_end(struct walk *w)
   for (int i = 0; i < ADDRS; i++) w->all[i].touched = false;
 }
 
-static void step_sweep(struct walk *w)
-{
+static void step_sweep(struct walk *w) {
   uint64_t grace = roll(w, 3000);
   bool expected[ADDRS];
   for (int i = 0; i < ADDRS; i++)
@@ -149,23 +138,20 @@ static void step_sweep(struct walk *w)
     if (expected[i]) forget(w, i);
 }
 
-static int at_of(const struct walk *w, const dsc_node *node)
-{
+static int at_of(const struct walk *w, const dsc_node *node) {
   for (int i = 0; i < ADDRS; i++)
     if (w->all[i].node == node) return i;
   return -1;
 }
 
 /* What the heap ones must choose. */
-static double key_of(const dsc_node *node, int balancer)
-{
+static double key_of(const dsc_node *node, int balancer) {
   return balancer == DSC_BALANCER_LEAST_IN_FLIGHT ? (dsc_node_in_flight(node) + 1.0) / dsc_node_weight(node)
                                                   : node->load;
 }
 
 static void check_choice(struct walk *w, const dsc_pick *pick, const dsc_node *node, bool is_probe, const double *keys,
-                         int balancer)
-{
+                         int balancer) {
   bool due = false, usable = false, any = false;
   int at = node ? at_of(w, node) : -1;
   for (int i = 0; i < ADDRS; i++) {
@@ -186,8 +172,7 @@ static void check_choice(struct walk *w, const dsc_pick *pick, const dsc_node *n
     if (is_in(&w->all[i]) && !dsc_balancer_is_tried(pick, w->all[i].node)) assert_true(keys[at] <= keys[i]);
 }
 
-static void step_pick(struct walk *w)
-{
+static void step_pick(struct walk *w) {
   if (w->n_open == OPEN) return;
   int balancer = (int)roll(w, DSC_BALANCER_COUNT);
   dsc_pick pick = any_pick(dsc_balancer_all[balancer]);
@@ -212,8 +197,7 @@ static void step_pick(struct walk *w)
   w->open[w->n_open++] = (struct mark){node, at, is_probe};
 }
 
-static void step_done(struct walk *w)
-{
+static void step_done(struct walk *w) {
   if (w->n_open == 0) return;
   size_t k = roll(w, w->n_open);
   struct mark mark = w->open[k];
@@ -239,8 +223,7 @@ static void step_done(struct walk *w)
 
 /* ---- the inside ---- */
 
-static void check_heap(const struct walk *w, int index)
-{
+static void check_heap(const struct walk *w, int index) {
   const dsc_balancer *heap = w->table->balancers[index];
   if (!heap) return;
   assert_int_equal(heap->count, w->table->n_picker);
@@ -254,8 +237,7 @@ static void check_heap(const struct walk *w, int index)
   }
 }
 
-static void check_node(const struct walk *w, const struct naive *a)
-{
+static void check_node(const struct walk *w, const struct naive *a) {
   const dsc_node *node = a->node;
   unsigned held = 0;
   for (size_t k = 0; k < w->n_open; k++) held += w->open[k].node == node;
@@ -273,8 +255,7 @@ static void check_node(const struct walk *w, const struct naive *a)
   assert_int_equal(dsc_node_get_state(node), is_in(a) ? up : down);
 }
 
-static void check_inside(const struct walk *w)
-{
+static void check_inside(const struct walk *w) {
   const dsc_table *table = w->table;
   size_t count = 0, in = 0, up = 0, stale = 0;
   bool slots[2 * ADDRS] = {false};
@@ -306,8 +287,7 @@ static void check_inside(const struct walk *w)
   check_heap(w, DSC_BALANCER_ROUND_ROBIN);
 }
 
-TEST(a_random_walk_agrees_with_the_model)
-{
+TEST(a_random_walk_agrees_with_the_model) {
   for (uint64_t seed = 1; seed <= 5; seed++) {
     struct walk w = {.table = new_table(), .seed = seed, .now = NOW};
     for (int step = 0; step < 20000; step++) {
@@ -329,8 +309,7 @@ TEST(a_random_walk_agrees_with_the_model)
   }
 }
 
-int main(void)
-{
+int main(void) {
   const struct CMUnitTest tests[] = {LEAK_FREE(a_random_walk_agrees_with_the_model)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,9 +16,11 @@
 
 static void test_global(void **state) {
   (void)state;
-  static const char *const global[] = {"10.0.0.1", "172.16.3.4", "192.168.1.10", "8.8.8.8", "2001:db8::1", "fd00::1", "::ffff:10.0.0.1"};
-  static const char *const local[] = {"127.0.0.1", "127.9.9.9", "169.254.1.1", "224.0.0.1", "239.1.1.1", "0.0.0.0", "255.255.255.255",
-                                      "::", "::1", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "", "name", "1.2.3", "1.2.3.4:80"};
+  static const char *const global[] = {"10.0.0.1",    "172.16.3.4", "192.168.1.10",   "8.8.8.8",
+                                       "2001:db8::1", "fd00::1",    "::ffff:10.0.0.1"};
+  static const char *const local[] = {
+      "127.0.0.1", "127.9.9.9", "169.254.1.1",      "224.0.0.1", "239.1.1.1", "0.0.0.0", "255.255.255.255", "::", "::1",
+      "fe80::1",   "ff02::1",   "::ffff:127.0.0.1", "",          "name",      "1.2.3",   "1.2.3.4:80"};
   for (size_t i = 0; i < sizeof global / sizeof global[0]; i++) assert_true(dsc_host_is_global(global[i]));
   for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) assert_false(dsc_host_is_global(local[i]));
 }

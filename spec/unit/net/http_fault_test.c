@@ -154,9 +154,11 @@ static void test_bad_answers(void **state) {
       {"HTTP/1.0 404 Not Found\r\nContent-Length: 2\r\n\r\nno", DSC_OK, 404},
       {"HTTP/1.1 204 No Content\r\n\r\n", DSC_OK, 204},
       {"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", DSC_OK, 200},
-      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
+       "1\r\n\r\nx",
        DSC_OK, 200},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", DSC_OK, 200},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", DSC_OK,
+       200},
       {"HTTP/1.1 200 OK\r\nX-Bytes: \xff\xfe\x01\r\nContent-Length: 0\r\n\r\n", DSC_OK, 200},
       {"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", DSC_OK, 503},
   };
@@ -303,15 +305,9 @@ static void test_no_sigpipe(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_connect_timeout),
-      cmocka_unit_test(test_hang),
-      cmocka_unit_test(test_trickle),
-      cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_lost_kept_alive),
-      cmocka_unit_test(test_lost_many),
-      cmocka_unit_test(test_reset),
-      cmocka_unit_test(test_no_sigpipe),
+      cmocka_unit_test(test_refused),   cmocka_unit_test(test_connect_timeout), cmocka_unit_test(test_hang),
+      cmocka_unit_test(test_trickle),   cmocka_unit_test(test_bad_answers),     cmocka_unit_test(test_lost_kept_alive),
+      cmocka_unit_test(test_lost_many), cmocka_unit_test(test_reset),           cmocka_unit_test(test_no_sigpipe),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,8 +100,8 @@ static inline void call(bench *b, const dsc_http_request *request, shot *s) {
 
 static inline void expect(const shot *s, dsc_err err, const char *part) {
   if (s->answer.err != err || (part && !strstr(s->answer.why, part))) {
-    fail_msg("expected %s (%s), got %s: %s (status %d)", dsc_err_name(err), part ? part : "", dsc_err_name(s->answer.err),
-             s->answer.why, s->answer.status);
+    fail_msg("expected %s (%s), got %s: %s (status %d)", dsc_err_name(err), part ? part : "",
+             dsc_err_name(s->answer.err), s->answer.why, s->answer.status);
   }
 }
 

@@ -314,14 +314,9 @@ static void test_names(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_keep_alive),
-      cmocka_unit_test(test_what_is_sent),
-      cmocka_unit_test(test_methods),
-      cmocka_unit_test(test_large_body),
-      cmocka_unit_test(test_invalid),
-      cmocka_unit_test(test_cancel),
-      cmocka_unit_test(test_many),
-      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_what_is_sent), cmocka_unit_test(test_methods),
+      cmocka_unit_test(test_large_body), cmocka_unit_test(test_invalid),      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_many),       cmocka_unit_test(test_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

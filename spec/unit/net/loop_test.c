@@ -212,8 +212,8 @@ static void test_nothing_left(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_limits),        cmocka_unit_test(test_timers), cmocka_unit_test(test_stop_in_timer),
-      cmocka_unit_test(test_wake),          cmocka_unit_test(test_thread), cmocka_unit_test(test_out_of_memory),
+      cmocka_unit_test(test_limits),       cmocka_unit_test(test_timers), cmocka_unit_test(test_stop_in_timer),
+      cmocka_unit_test(test_wake),         cmocka_unit_test(test_thread), cmocka_unit_test(test_out_of_memory),
       cmocka_unit_test(test_nothing_left),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /*
-** peer.h - a scripted TCP server in the test's own process: one thread accepts, one thread per connection plays a script.
+** peer.h - a scripted TCP server in the test's own process: one thread accepts, one thread per connection plays a
+** script.
 **
 ** A script reads requests and writes bytes, right or wrong; the peer counts connections and requests. Header only,
 ** because each test program is one file.

@@ -308,10 +308,14 @@ int main(void) {
   sigaddset(&pipe_set, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &pipe_set, NULL); /* as in the registry's thread */
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bad_greetings_end_in_words),    cmocka_unit_test(a_refused_port_is_told),
-      cmocka_unit_test(an_endless_line_is_cut),        cmocka_unit_test(a_name_may_be_refused),
-      cmocka_unit_test(silence_ends_every_batch_once), cmocka_unit_test(a_mute_subscription_is_pinged_and_dropped),
-      cmocka_unit_test(works_with_redis),              cmocka_unit_test(hears_messages),
+      cmocka_unit_test(bad_greetings_end_in_words),
+      cmocka_unit_test(a_refused_port_is_told),
+      cmocka_unit_test(an_endless_line_is_cut),
+      cmocka_unit_test(a_name_may_be_refused),
+      cmocka_unit_test(silence_ends_every_batch_once),
+      cmocka_unit_test(a_mute_subscription_is_pinged_and_dropped),
+      cmocka_unit_test(works_with_redis),
+      cmocka_unit_test(hears_messages),
       cmocka_unit_test(may_be_closed_at_any_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,14 +71,15 @@ static void reads_every_type(void **state) {
 
 static void refuses_what_is_broken(void **state) {
   (void)state;
-  static const char *const broken[] = {"HTTP/1.1 400 Bad Request\r\n",
-                                       "?\r\n",
-                                       "*2147483647\r\n",
-                                       "*1000000000\r\n",
-                                       "*-7\r\n",
-                                       "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
-                                       "*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n"
-                                       "*4000000\r\n*4000000\r\n"};
+  static const char *const broken[] = {
+      "HTTP/1.1 400 Bad Request\r\n",
+      "?\r\n",
+      "*2147483647\r\n",
+      "*1000000000\r\n",
+      "*-7\r\n",
+      "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+      "*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n"
+      "*4000000\r\n*4000000\r\n"};
   size_t blocks, after;
   dsc_mem_usage(&blocks, NULL);
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {

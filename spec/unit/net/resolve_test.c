@@ -217,8 +217,8 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_literals),  cmocka_unit_test(test_localhost),       cmocka_unit_test(test_dead_name),
-      cmocka_unit_test(test_not_names), cmocka_unit_test(test_cancel_and_free), cmocka_unit_test(test_bounded),
+      cmocka_unit_test(test_literals),      cmocka_unit_test(test_localhost),       cmocka_unit_test(test_dead_name),
+      cmocka_unit_test(test_not_names),     cmocka_unit_test(test_cancel_and_free), cmocka_unit_test(test_bounded),
       cmocka_unit_test(test_out_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /*
 ** redis_server.h - a private redis-server for a test, and a small blocking client to look into it.
 **
-** The server runs on a free port of 127.0.0.1 with a folder of its own and dies with the test program. Header only: each test
-** program has one copy.
+** The server runs on a free port of 127.0.0.1 with a folder of its own and dies with the test program. Header only:
+** each test program has one copy.
 */
 #ifndef DSC_SPEC_SUPPORT_REDIS_SERVER_H
 #define DSC_SPEC_SUPPORT_REDIS_SERVER_H
@@ -163,7 +163,8 @@ MAYBE_UNUSED static void client_send(redis_client *c, const char *command) {
   (void)sent;
 }
 
-/* Runs a command (an inline one: words, quotes) and returns its reply as text in a static buffer; "" when the server is not there. */
+/* Runs a command (an inline one: words, quotes) and returns its reply as text in a static buffer; "" when the server
+** is not there. */
 MAYBE_UNUSED __attribute__((format(printf, 2, 3))) static const char *redis(redis_server *s, const char *format, ...) {
   static char text[1 << 20];
   static redis_client c;
