@@ -101,9 +101,11 @@ void dsc_http_watch_rearm(dsc_http *http);
 ** thread. */
 bool dsc_http_watch_is_spoilt(dsc_http *http, int port);
 
-/* curl's callbacks for making and closing sockets; ud: the attempt, and the client. Loop thread. */
+/* curl's callback for making a socket; ud: the attempt. Loop thread. */
 curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_sockaddr *addr);
-int dsc_http_watch_close(void *ud, curl_socket_t fd); /* Loop thread. */
+
+/* curl's callback for closing one; ud: the client. Loop thread. */
+int dsc_http_watch_close(void *ud, curl_socket_t fd);
 
 /* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). Loop thread. */
 void dsc_http_pump(dsc_http *http);
@@ -133,10 +135,14 @@ void dsc_http_easy_wipe(dsc_http_attempt *attempt);
 /* http_answer.c: makes ready for a new answer. Loop thread. */
 void dsc_http_answer_reset(dsc_http_attempt *attempt);
 
-/* curl's callbacks; ud: the attempt. Loop thread. */
+/* curl's callback for header lines; ud: the attempt. Loop thread. */
 size_t dsc_http_answer_header(char *bytes, size_t size, size_t count, void *ud);
-size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);                  /* Loop thread. */
-int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port); /* Loop thread. */
+
+/* curl's callback for decoded bytes of the body; ud: the attempt. Loop thread. */
+size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);
+
+/* curl's callback before it sends a request: counts, and stops a repetition; ud: the attempt. Loop thread. */
+int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port);
 
 /* http_judge.c: turns curl's result into the answer. Loop thread. */
 void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result);
