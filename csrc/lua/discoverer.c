@@ -21,18 +21,18 @@ static const char type_key = 'd'; /* its address is the key of the metatable in 
 
 dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   dsc_lua_discoverer *box = lua_newuserdata(L, sizeof *box);
-  *box = (dsc_lua_discoverer){.data_sweep = 16};
+  *box = (dsc_lua_discoverer){.nodes_sweep = 16};
   dsc_compat_set_class(L, DSC_LUA_DISCOVERER);
   lua_createtable(L, DSC_U_COUNT - 1, 0);
   lua_pushvalue(L, -2);
   lua_rawseti(L, -2, DSC_U_SELF);
   dsc_lua_hooks_init(L);
   lua_newtable(L);
-  lua_newtable(L);
-  dsc_compat_set_str(L, "__mode", "v");
-  lua_setmetatable(L, -2);
   lua_rawseti(L, -2, DSC_U_NODES);
   lua_newtable(L);
+  lua_newtable(L);
+  dsc_compat_set_str(L, "__mode", "k");
+  lua_setmetatable(L, -2);
   lua_rawseti(L, -2, DSC_U_DATA);
   lua_newtable(L);
   lua_rawseti(L, -2, DSC_U_CALLS);

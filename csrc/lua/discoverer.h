@@ -18,9 +18,9 @@ enum {
   DSC_U_SELF = 1, /* the discoverer */
   DSC_U_RUN,      /* the function that runs callbacks, made beforehand: 5.1 allocates for it */
   DSC_U_MESSAGE,  /* the message handler */
-  DSC_U_NODES,    /* node pointer -> its userdata, weak */
+  DSC_U_NODES,    /* node pointer -> its userdata, until the node is gone */
   DSC_U_SPARE,    /* an empty node userdata for the next pick, or false */
-  DSC_U_DATA,     /* node userdata -> the user's table `data` */
+  DSC_U_DATA,     /* node userdata (weak) -> the user's table `data` */
   DSC_U_CALLS,    /* app client box -> its userdata, while its call runs */
   DSC_U_ROUTE,
   DSC_U_NEXT,
@@ -36,8 +36,8 @@ typedef struct dsc_lua_discoverer {
   dsc_discoverer *d; /* NULL: never opened or collected */
   bool has_route, has_next, has_response, has_logger, has_event;
   uint32_t start_timeout_ms;
-  size_t debt;                 /* bytes of C memory made for Lua objects that the collector was not told of yet */
-  uint32_t n_data, data_sweep; /* entries of DSC_U_DATA, and when to look for gone ones */
+  size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
+  uint32_t n_nodes, nodes_sweep; /* entries of DSC_U_NODES, and when to look for gone ones */
 } dsc_lua_discoverer;
 
 /* The ctx of a frame: where its callbacks run. */

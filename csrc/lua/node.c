@@ -1,11 +1,11 @@
 /*
-** node.c - the userdata of a node: one per node and discoverer as long as somebody holds it, so that equal nodes are
-** the same value and a pick makes no garbage.
+** node.c - the userdata of a node: one per node and discoverer, so that equal nodes are the same value and a pick
+** makes no garbage.
 **
-** Invariants: a userdata holds a reference, so a node pointer in the weak cache means one node only. A userdata
-** whose `data` was asked for stays in DSC_U_DATA until its node is gone: the user's table must not vanish between
-** two picks.
-** Threads: that of the lua_State; what is read is atomic or behind the table's lock.
+** Invariants: a userdata holds a reference, so a node pointer in the cache means one node only. The cache holds a
+** userdata until its node is gone; those that are gone leave it when it has doubled. The user's `data` lives as long
+** as the userdata (a table with weak keys). Threads: that of the lua_State; what is read is atomic or behind the
+** table's lock.
 */
 #include "lua/node.h"
 
@@ -47,11 +47,32 @@ static bool push_cached(lua_State *L, int u, const dsc_node *node) {
   return false;
 }
 
+/* Drops the userdata of nodes that are gone; `nodes` is the index of the cache. */
+static void sweep(lua_State *L, int nodes, dsc_lua_discoverer *box) {
+  box->n_nodes = 0;
+  for (lua_pushnil(L); lua_next(L, nodes); lua_pop(L, 1)) {
+    const node_box *cached = lua_touserdata(L, -1);
+    if (dsc_node_get_state(cached->node) != DSC_NODE_GONE) {
+      box->n_nodes++;
+      continue;
+    }
+    lua_pushvalue(L, -2);
+    lua_pushnil(L);
+    lua_rawset(L, nodes);
+  }
+  box->nodes_sweep = 2 * box->n_nodes + 16;
+}
+
+/* Caches the userdata on top. */
 static void cache(lua_State *L, int u, const dsc_node *node) {
   lua_rawgeti(L, u, DSC_U_NODES);
-  lua_pushvalue(L, -2);
-  dsc_compat_set_ptr(L, -2, node);
-  lua_pop(L, 1);
+  int nodes = lua_gettop(L);
+  lua_pushvalue(L, nodes - 1);
+  dsc_compat_set_ptr(L, nodes, node);
+  lua_rawgeti(L, u, DSC_U_SELF);
+  dsc_lua_discoverer *box = lua_touserdata(L, -1);
+  if (++box->n_nodes >= box->nodes_sweep) sweep(L, nodes, box);
+  lua_settop(L, nodes - 1);
 }
 
 void dsc_lua_node_push(lua_State *L, int u, dsc_node *node) {
@@ -139,22 +160,6 @@ static int get_metadata(lua_State *L) {
   return 1;
 }
 
-/* Drops the data of nodes that are gone. `data` is its index. */
-static void sweep_data(lua_State *L, int data, dsc_lua_discoverer *box) {
-  box->n_data = 0;
-  for (lua_pushnil(L); lua_next(L, data); lua_pop(L, 1)) {
-    dsc_node *node = dsc_lua_node_test(L, -2);
-    if (node && dsc_node_get_state(node) != DSC_NODE_GONE) {
-      box->n_data++;
-      continue;
-    }
-    lua_pushvalue(L, -2);
-    lua_pushnil(L);
-    lua_rawset(L, data);
-  }
-  box->data_sweep = 2 * box->n_data + 16;
-}
-
 static int get_data(lua_State *L) {
   check(L);
   dsc_compat_get_user(L, 1);
@@ -164,9 +169,6 @@ static int get_data(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_rawget(L, data);
   if (!lua_isnil(L, -1)) return 1;
-  lua_rawgeti(L, u, DSC_U_SELF);
-  dsc_lua_discoverer *box = lua_touserdata(L, -1);
-  if (++box->n_data >= box->data_sweep) sweep_data(L, data, box);
   lua_newtable(L);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, -2);

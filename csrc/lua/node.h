@@ -1,5 +1,5 @@
 /*
-** node.h - the userdata of a node: one per node and discoverer as long as somebody holds it.
+** node.h - the userdata of a node: one per node and discoverer until the node is gone.
 */
 #ifndef DSC_LUA_NODE_H
 #define DSC_LUA_NODE_H
