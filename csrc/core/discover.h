@@ -96,7 +96,7 @@ void dsc_discoverer_set_balancer(dsc_discoverer *d, const dsc_balancer_ops *ops)
 
 /* Announces this process as `addr` of `app`; does not wait. Once per discoverer. `metadata`: "key=value&...",
 ** percent-encoded, or NULL. Owner's thread, in a frame. Fails: DSC_EINVALID (name, address, weight, twice),
-** DSC_ENOMEM with `why`. */
+** DSC_ESTOPPED, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
                                 dsc_why *why);
 
@@ -216,7 +216,7 @@ dsc_stats *dsc_discoverer_stats(dsc_discoverer *d);
 void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms);
 
 /* Runs the loop, handing out events and log records, until stopped, at most `timeout_ms` (negative: no limit).
-** Owner's thread, in a frame. Returns true when stopped. */
+** Owner's thread, in a frame. Returns true when stopped; false also at once without a limit inside another frame. */
 bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms);
 
 /* True once stopped (or marked). Owner's thread. */

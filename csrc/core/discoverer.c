@@ -12,6 +12,7 @@
 
 #define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
+#define PAUSE_MS        50 /* before a wait hands out what its callbacks caused: a logger that makes calls must not spin */
 
 void dsc_options_defaults(dsc_options *options) {
   *options = (dsc_options){.call_retry_times = 10, .start_timeout_ms = 3000, .header_names = dsc_headers_default_names};
@@ -26,6 +27,7 @@ static void on_event(void *ud, const dsc_event *event) {
 static void on_log(void *ud, const dsc_log_record *record) {
   dsc_discoverer *d = ud;
   dsc_notices_log(&d->notices, record);
+  dsc_notices_ring(&d->notices);
 }
 
 static void on_change(void *ud) {
@@ -87,12 +89,7 @@ static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_
 /* Frees the memory of a discoverer whose registry and loop are gone. */
 static void release(dsc_discoverer *d) {
   size_t at = 0;
-  for (dsc_app_entry *entry; (entry = dsc_map_next(&d->apps, &at));) {
-    dsc_table_unref(entry->table);
-    dsc_call_config_unref(entry->config);
-    dsc_mem_free(entry->name);
-    dsc_mem_free(entry);
-  }
+  for (dsc_app_entry *entry; (entry = dsc_map_next(&d->apps, &at));) dsc_discoverer_free_entry(entry);
   dsc_map_clear(&d->apps);
   dsc_map_clear(&d->marks);
   dsc_map_clear(&d->picks);
@@ -245,8 +242,10 @@ bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
   for (;;) {
     if (!frame->outer) hand_out(d, frame->ctx);
     if (d->stopping) return true;
+    if (frame->outer && timeout_ms < 0) return false; /* nothing is handed out here, so nobody would ever stop it */
     int64_t left = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start);
     if (timeout_ms >= 0 && left <= 0) return false;
+    if (dsc_notices_any(&d->notices) && (left < 0 || left > PAUSE_MS)) left = PAUSE_MS;
     if (dsc_discoverer_run_once(frame, NULL, left) != DSC_OK) return false;
   }
 }

@@ -30,46 +30,61 @@ dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app) {
   return dsc_call_config_ref(d->base_config);
 }
 
-static dsc_err add_entry(dsc_discoverer *d, dsc_str app, dsc_app_entry **out) {
+static dsc_app_entry *add_entry(dsc_discoverer *d, dsc_str app) {
   dsc_app_entry *entry = dsc_mem_zalloc(1, sizeof *entry);
-  if (!entry) return DSC_ENOMEM;
+  if (!entry) return NULL;
   entry->name = dsc_mem_strdup(app);
-  if (!entry->name || dsc_map_put(&d->apps, (dsc_str){entry->name, app.n}, entry, NULL)) {
-    dsc_mem_free(entry->name);
-    dsc_mem_free(entry);
-    return DSC_ENOMEM;
-  }
-  *out = entry;
-  return DSC_OK;
+  if (entry->name && dsc_map_put(&d->apps, (dsc_str){entry->name, app.n}, entry, NULL) == DSC_OK) return entry;
+  dsc_discoverer_free_entry(entry);
+  return NULL;
 }
 
-static void replace_config(dsc_call_config **place, dsc_call_config *config) {
+void dsc_discoverer_free_entry(dsc_app_entry *entry) {
+  dsc_table_unref(entry->table);
+  dsc_call_config_unref(entry->config);
+  dsc_mem_free(entry->name);
+  dsc_mem_free(entry);
+}
+
+/* Returns false when it was equal. */
+static bool set_config(dsc_discoverer *d, dsc_call_config **place, dsc_call_config *config) {
+  if (*place && dsc_call_config_equal(*place, config)) return false;
   dsc_call_config_unref(*place);
   *place = dsc_call_config_ref(config);
+  dsc_discoverer_clear_picks(d);
+  return true;
+}
+
+/* Follows the app of an entry. Fails: an entry without a table is taken out again: nobody could wait for its app. */
+static dsc_err follow_entry(dsc_discoverer *d, dsc_app_entry *entry, dsc_why *why) {
+  dsc_table *table = NULL;
+  dsc_str name = dsc_str_of(entry->name);
+  dsc_err err = dsc_registry_follow(d->registry, name, true, entry->table != NULL, &table, why);
+  if (err == DSC_OK) {
+    dsc_table_unref(entry->table);
+    entry->table = table;
+  } else if (!entry->table) {
+    dsc_map_take(&d->apps, name);
+    dsc_discoverer_free_entry(entry);
+  }
+  return err;
 }
 
 dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why) {
   dsc_discoverer *d = frame->d;
+  bool is_new = false;
   if (dsc_str_equal(app, DSC_STR_LITERAL("*"))) {
-    if (changed) *changed = !d->default_config || !dsc_call_config_equal(d->default_config, config);
-    replace_config(&d->default_config, config);
-    dsc_discoverer_clear_picks(d);
-    return DSC_OK;
+    is_new = set_config(d, &d->default_config, config);
+  } else {
+    dsc_err err = dsc_addr_check_app(app, why);
+    if (err) return err;
+    dsc_app_entry *entry = dsc_map_get(&d->apps, app);
+    if (!entry && !(entry = add_entry(d, app))) return no_memory(why);
+    bool equal = entry->config && dsc_call_config_equal(entry->config, config);
+    if (!equal && (err = follow_entry(d, entry, why)) != DSC_OK) return err;
+    is_new = set_config(d, &entry->config, config);
   }
-  dsc_err err = dsc_addr_check_app(app, why);
-  if (err) return err;
-  dsc_app_entry *entry = dsc_map_get(&d->apps, app);
-  if (!entry && add_entry(d, app, &entry)) return no_memory(why);
-  bool equal = entry->config && dsc_call_config_equal(entry->config, config);
-  if (changed) *changed = !equal;
-  if (equal && entry->table) return DSC_OK;
-  dsc_table *table = NULL;
-  err = dsc_registry_follow(d->registry, app, true, entry->table != NULL, &table, why);
-  if (err) return err;
-  replace_config(&entry->config, config);
-  dsc_discoverer_clear_picks(d);
-  dsc_table_unref(entry->table);
-  entry->table = table;
+  if (changed) *changed = is_new;
   return DSC_OK;
 }
 
@@ -165,6 +180,7 @@ dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uin
   dsc_err err = dsc_addr_check_app(app, why);
   if (!err) err = dsc_addr_parse_own(&parsed, addr, why);
   if (err) return err;
+  if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
   if (d->own_app) return dsc_fail(why, DSC_EINVALID, "this discoverer is registered as \"%s\" already", d->own_app);
   if (weight > DSC_WEIGHT_MAX) return dsc_fail(why, DSC_EINVALID, "weight: %u is not in 0..%d", weight, DSC_WEIGHT_MAX);
   char *own_app = dsc_mem_strdup(app);

@@ -84,6 +84,9 @@ void dsc_discoverer_begin_callback(dsc_discoverer *d);
 /* Stands after it. Owner's thread. */
 void dsc_discoverer_end_callback(dsc_discoverer *d);
 
+/* Frees an entry that is in no map (any more). Owner's thread. */
+void dsc_discoverer_free_entry(dsc_app_entry *entry);
+
 /* Finds the table of an app that somebody knows. Owner's thread. Caller owns one reference. Fails: NULL. */
 dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app);
 

@@ -77,9 +77,13 @@ void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop) {
   pthread_mutex_unlock(&notices->lock);
 }
 
+bool dsc_notices_any(const dsc_notices *notices) {
+  return atomic_load_explicit(&notices->any, memory_order_relaxed);
+}
+
 bool dsc_notices_take(dsc_notices *notices, dsc_link *into) {
   /* what is put there meanwhile is found next time: every method looks */
-  if (!atomic_load_explicit(&notices->any, memory_order_relaxed)) return false;
+  if (!dsc_notices_any(notices)) return false;
   pthread_mutex_lock(&notices->lock);
   atomic_store_explicit(&notices->any, false, memory_order_relaxed);
   bool any = !dsc_list_empty(&notices->items);

@@ -64,6 +64,9 @@ void dsc_notices_set_bell(dsc_notices *notices, dsc_loop *loop);
 ** was nothing. */
 bool dsc_notices_take(dsc_notices *notices, dsc_link *into);
 
+/* True when something waits to be taken. Owner's thread. */
+bool dsc_notices_any(const dsc_notices *notices);
+
 /* Copies the counts of what was dropped. Any thread. */
 void dsc_notices_dropped(dsc_notices *notices, uint64_t *logs, uint64_t *events);
 
