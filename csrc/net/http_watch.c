@@ -225,7 +225,17 @@ dsc_err dsc_http_watch_init(dsc_http *http) {
   return DSC_OK;
 }
 
+/* Sockets that curl closed in the turn in which it opened them: it never spoke of them, and a watch that is left keeps
+** the loop from closing. */
+static void drop_forgotten(dsc_http *http) {
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++)
+    while (!dsc_list_empty(&http->watches[i])) drop(DSC_LIST_ENTRY(http->watches[i].next, watch, link));
+}
+
 void dsc_http_watch_fini(dsc_http *http) {
-  if (http->multi) curl_multi_cleanup(http->multi);
+  if (http->multi) {
+    curl_multi_cleanup(http->multi);
+    drop_forgotten(http);
+  }
   dsc_timer_free(http->curl_timer);
 }
