@@ -67,7 +67,7 @@ for name, install in pairs(kinds) do
       assert.equal(0, calls.node(d, server).in_flight)
     end)
 
-    it("work many times, with garbage collected in between #core", function()
+    it("work many times, with garbage collected in between", function()
       local d, n = client(), 0
       install(d, function()
         n = n + 1

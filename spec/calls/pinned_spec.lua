@@ -23,7 +23,8 @@ describe("fault 1: a call pinned to a failing node #api", function()
     }
     for _, kind in ipairs(kinds) do
       local bad, err = kind[1], kind[2]
-      local d = calls.client({ { bad, 1 }, { well, 100 } }, { calls = { svc = { timeout = 0.1, retry = "always" } } })
+      local d = calls.client({ { bad, 1 }, { well, 100 } }, {
+        calls = { svc = { timeout = wait.scale(0.1), retry = "always" } } })
       wait.within(3, function()
         ended(d:request{ app = "svc", path = "/", node = bad.addr }, err, 1)
         ended(d:request{ method = "POST", app = "svc", path = "/", node = bad.addr, data = "x" }, err, 1)

@@ -6,6 +6,14 @@ local service = require "spec.support.service"
 
 local FIRST = calls.FIRST
 
+-- libcurl may open a second connection before it is told not to send again: what counts is what was sent.
+local function sent_on_first_only(server)
+  for _, record in ipairs(server:journal()) do
+    local is_sent = record.event == "request" or record.event == "bytes" or (record.pending or 0) > 0
+    assert.is_false(is_sent and record.conn > 1, "something was sent on connection " .. record.conn)
+  end
+end
+
 local function ended(res, err, attempts)
   assert.equal(err, res.err, tostring(res))
   assert.equal(attempts, res.attempts, tostring(res))
@@ -74,7 +82,7 @@ describe("fault 3: POST", function()
     ended(res, "connect", 1)
     assert.equal(1, #cruel:requests "POST")
     assert.equal(0, #well:requests())
-    assert.equal(1, cruel:connections())
+    sent_on_first_only(cruel)
   end)
 
   it("is sent exactly once by every kind of death after reading", function()
@@ -96,7 +104,7 @@ describe("fault 3: POST", function()
         local res = d:post("svc", "/order", ("tea"):rep(1000))
         assert.is_false(res.ok, "death " .. i)
         assert.equal(1, res.attempts, "death " .. i .. " " .. tostring(res))
-        assert.equal(1, cruel:connections(), "death " .. i)
+        sent_on_first_only(cruel)
         assert.equal(0, #well:requests(), "death " .. i)
         d:stop()
         cruel:kill()
@@ -202,7 +210,7 @@ describe("retry = #api", function()
     local d = calls.client({ s }, { calls = { svc = { retry = "never" } } })
     assert.is_true(d:get("svc", "/").ok)
     ended(d:get("svc", "/"), "connect", 1)
-    assert.equal(1, s:connections())
+    sent_on_first_only(s)
   end)
 end)
 
