@@ -45,12 +45,15 @@ static dsc_registry *new_registry(const dsc_registry_options *options) {
   return r;
 }
 
-static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_why *why) {
+static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_listener *listener, dsc_why *why) {
   dsc_registry *r = new_registry(options);
   if (!r) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   r->config = options->config;
+  /* before the thread starts, which may have something to tell at once */
+  dsc_registry_tell_attach(r, listener);
   dsc_err err = r->directory ? dsc_registry_run_start(r, why) : DSC_ENOMEM;
   if (err) {
+    dsc_registry_tell_detach(r, listener);
     r->config = (dsc_registry_config){.kind = DSC_REGISTRY_NONE}; /* still the caller's */
     dsc_registry_run_free(r);
     return err;
@@ -62,20 +65,12 @@ static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_why 
 
 dsc_err dsc_registry_open(dsc_registry **registry, dsc_registry_options *options, dsc_listener *listener,
                           dsc_why *why) {
-  dsc_err err = dsc_registry_shared_open(registry, options, why, make);
-  if (err) return err;
-  dsc_registry *r = *registry;
-  pthread_mutex_lock(&r->ears_lock);
-  dsc_list_push(&r->ears, &listener->link);
-  pthread_mutex_unlock(&r->ears_lock);
-  return DSC_OK;
+  return dsc_registry_shared_open(registry, options, listener, why, make);
 }
 
 void dsc_registry_close(dsc_registry *registry, dsc_listener *listener, bool wait) {
   if (!registry || dsc_registry_run_is_forked(registry)) return;
-  pthread_mutex_lock(&registry->ears_lock);
-  dsc_list_remove(&listener->link);
-  pthread_mutex_unlock(&registry->ears_lock);
+  dsc_registry_tell_detach(registry, listener);
   dsc_registry_shared_close(registry, wait);
 }
 

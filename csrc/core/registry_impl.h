@@ -9,8 +9,8 @@
 **   registry_shared.c  what the process knows of its registries: the shared list, those that end by themselves, fork, exit
 **   registry_tell.c    listeners: events, records, changes
 **
-** Locks, in this order: the process's (registry_shared.c), the registry's `lock`, then a table's or `ears_lock`. Functions ending
-** in _locked are called with `lock` held. Store completions and events arrive with it held.
+** Locks, in this order: the process's (registry_shared.c), the registry's `lock`, then a table's or `ears_lock`.
+** Functions ending in _locked are called with `lock` held. Store completions and events arrive with it held.
 */
 #ifndef DSC_CORE_REGISTRY_IMPL_H
 #define DSC_CORE_REGISTRY_IMPL_H
@@ -136,6 +136,12 @@ __attribute__((format(printf, 3, 4))) void dsc_registry_tell_log(dsc_registry *r
 /* True when nothing was said yet about `about` in the matter `topic`; from now on it was. Any thread. */
 bool dsc_registry_tell_once_locked(dsc_registry *r, const char *topic, dsc_str app, dsc_str about);
 
+/* Attaches a listener. Any thread. Borrowed until it is detached. */
+void dsc_registry_tell_attach(dsc_registry *r, dsc_listener *listener);
+
+/* Detaches a listener: it is not called after this returns. Any thread. */
+void dsc_registry_tell_detach(dsc_registry *r, dsc_listener *listener);
+
 /* ---- registry_own.c */
 
 /* Finds an own node; `addr` is canonical. Any thread. Fails: NULL. */
@@ -147,11 +153,12 @@ uint64_t dsc_registry_own_step_locked(dsc_own *own, uint64_t now);
 /* A goodbye for this address was heard. Loop's thread (memory: any). Returns when it is due again. */
 uint64_t dsc_registry_own_heard_goodbye_locked(dsc_own *own, uint64_t now);
 
-/* Frees what has said its goodbye. Returns the number of those that have not (only looked at when closing). Loop's thread (memory: any). */
+/* Frees what has said its goodbye. Returns the number of those that have not (only looked at when closing). Loop's
+** thread (memory: any). */
 size_t dsc_registry_own_tidy_locked(dsc_registry *r);
 
-/* The channel of `app` is heard from now on: a goodbye before that was missed, so its own nodes look whether they are still there. Loop's thread
-** (memory: any). */
+/* The channel of `app` is heard from now on: a goodbye before that was missed, so its own nodes look whether they are
+** still there. Loop's thread (memory: any). */
 void dsc_registry_own_heard_from_locked(dsc_registry *r, dsc_str app);
 
 /* Commands can be sent again: everything is due now. Loop's thread (memory: any). */
@@ -225,7 +232,8 @@ void dsc_registry_run_close(dsc_registry *r);
 /* True when it may not use the registry (the child of a fork). Any thread. */
 bool dsc_registry_run_is_forked(const dsc_registry *r);
 
-/* Waits for the end of the thread after dsc_registry_run_close(); a negative time waits as long as that takes. Any thread but its own. */
+/* Waits for the end of the thread after dsc_registry_run_close(); a negative time waits as long as that takes. Any
+** thread but its own. */
 bool dsc_registry_run_join(dsc_registry *r, int64_t timeout_ms);
 
 /* Frees the registry, which has ended. Any thread. */
@@ -233,9 +241,14 @@ void dsc_registry_run_free(dsc_registry *r);
 
 /* ---- registry_shared.c */
 
-/* Finds a shared registry or makes one by `make`; notes it for fork and exit; takes a hold. Any thread. Fails: DSC_EINVALID with `why`; as `make`. */
-dsc_err dsc_registry_shared_open(dsc_registry **r, dsc_registry_options *options, dsc_why *why,
-                                 dsc_err (*make)(dsc_registry **r, dsc_registry_options *options, dsc_why *why));
+/* Makes a registry that tells `listener` from the start. The thread that opens. Fails: as dsc_registry_open(). */
+typedef dsc_err (*dsc_registry_make)(dsc_registry **r, dsc_registry_options *options, dsc_listener *listener,
+                                     dsc_why *why);
+
+/* Finds a shared registry and attaches `listener`, or makes one by `make`; notes it for fork and exit; takes a hold.
+** Any thread. Fails: DSC_EINVALID with `why`; as `make`. */
+dsc_err dsc_registry_shared_open(dsc_registry **r, dsc_registry_options *options, dsc_listener *listener, dsc_why *why,
+                                 dsc_registry_make make);
 
 /* Gives a hold back; the last one ends it (shared: later). Any thread. */
 void dsc_registry_shared_close(dsc_registry *r, bool wait);

@@ -1,13 +1,13 @@
 /*
 ** registry_own.c - the nodes that this process announces: put, heartbeats, standby, goodbye.
 **
-** An own node is a wish (count, weight, metadata) and what is known of the store (stored, sent); step() does the one thing
-** that brings them together, and at most one thing of a node is under way. So after an unregister the goodbye is always the last
-** command: a put or touch that was under way is answered first, and none is begun any more.
+** An own node is a wish (count, weight, metadata) and what is known of the store (stored, sent); step() does the one
+** thing that brings them together, and at most one thing of a node is under way. So after an unregister the goodbye
+** is always the last command: a put or touch that was under way is answered first, and none is begun any more.
 **
-** Invariants: `sent` is set before anything goes out that can announce the node and cleared only by a goodbye that was answered; an
-** entry is freed only without wish, with nothing sent and nothing under way.
-** Threads: step and completions in the loop's thread (memory: any), all under the registry's lock.
+** Invariants: `sent` is set before anything goes out that can announce the node and cleared only by a goodbye that
+** was answered; an entry is freed only without wish, with nothing sent and nothing under way. Threads: step and
+** completions in the loop's thread (memory: any), all under the registry's lock.
 */
 #include <stdio.h>
 

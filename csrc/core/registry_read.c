@@ -1,9 +1,9 @@
 /*
 ** registry_read.c - whole reads of an app, the metadata of single nodes, stale nodes, dead rows.
 **
-** A row is a field of the app; it is dead when its key is missing. The table makes the nodes of dead and missing rows stale by itself; here
-** is who removes the field of a dead one: whoever saw it dead in two reads at least `ttl` apart, with the registry answering
-** without a break in between (forget_dead is called at every break).
+** A row is a field of the app; it is dead when its key is missing. The table makes the nodes of dead and missing rows
+** stale by itself; here is who removes the field of a dead one: whoever saw it dead in two reads at least `ttl`
+** apart, with the registry answering without a break in between (forget_dead is called at every break).
 **
 ** What comes from the store is foreign: it is judged here, complained of once, and left alone.
 ** Threads: the loop's (memory: any), under the registry's lock.

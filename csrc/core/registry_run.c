@@ -1,8 +1,9 @@
 /*
 ** registry_run.c - when what is due: the thread and its one timer, what stands, the end.
 **
-** tick() does everything that is due and sets the timer to what is due next. Others make it run: dsc_loop_wake() after a wish from another
-** thread, the store when a connection comes or goes, the timer. A registry without a loop (memory) ticks in the caller's thread.
+** tick() does everything that is due and sets the timer to what is due next. Others make it run: dsc_loop_wake()
+** after a wish from another thread, the store when a connection comes or goes, the timer. A registry without a loop
+** (memory) ticks in the caller's thread.
 **
 ** The end: `closing` turns every own node's wish off; when all goodbyes are answered or the time is over (1 s, 0.1 s
 ** without a connection) the loop quits, and at_end() frees everything that lives on it. From then on `store` is NULL.
@@ -35,7 +36,8 @@ static void tell_up_locked(dsc_registry *r, uint64_t now) {
   dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_UP, dsc_str_of(""), dsc_str_of(""), NULL);
 }
 
-/* A registry that comes and goes is told down once, and up when it has stood for a while. Returns when to look again. */
+/* A registry that comes and goes is told down once, and up when it has stood for a while. Returns when to look again.
+** */
 static uint64_t tell_steady_locked(dsc_registry *r, uint64_t now) {
   if (!r->unsteady || !r->commands || !r->messages) return DSC_REGISTRY_NEVER;
   if (now < r->up_ms + STEADY_MS) return r->up_ms + STEADY_MS;

@@ -1,12 +1,14 @@
 /*
-** registry_shared.c - what the process knows of its registries: the shared ones by name, those that end by themselves, fork and exit.
+** registry_shared.c - what the process knows of its registries: the shared ones by name, those that end by
+** themselves, fork and exit.
 **
-** Every registry with a thread and every shared one is in `all`. One that was left without waiting (garbage collection, a shared one whose time
-** is over) ends its thread by itself; it is joined and freed at the next open or close, or at exit.
+** Every registry with a thread and every shared one is in `all`. One that was left without waiting (garbage
+** collection, a shared one whose time is over) ends its thread by itself; it is joined and freed at the next open or
+** close, or at exit.
 **
-** Invariants: holds, linger_ms, leaving, goodbye_done and the list change only under `lock`, which comes before a registry's own. In a child
-** after a fork the list is empty: nothing that was inherited is joined, freed or ended there.
-** Threads: any.
+** Invariants: holds, linger_ms, leaving, goodbye_done and the list change only under `lock`, which comes before a
+** registry's own. In a child after a fork the list is empty: nothing that was inherited is joined, freed or ended
+** there. Threads: any.
 */
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,9 +25,18 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link all = {&all, &all};
 
-static void on_fork_in_child(void) {
-  lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+/* The lock is brought through a fork by the thread that forks: no other one holds it then. */
+static void before_fork(void) {
+  pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void) {
+  pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_in_child(void) {
   dsc_list_init(&all);
+  pthread_mutex_unlock(&lock);
 }
 
 #define FOR_ALL(at, r)                                                                                                 \
@@ -55,7 +66,9 @@ static void on_exit_of_process(void) {
 }
 
 static void set_up(void) {
-  pthread_atfork(NULL, NULL, on_fork_in_child);
+  /* what is installed last runs first before a fork: this lock is taken before that of the memory registries */
+  dsc_store_memory_lock();
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   atexit(on_exit_of_process);
 }
 
@@ -131,23 +144,28 @@ static dsc_err join_shared_locked(dsc_registry *r, dsc_registry_options *options
   return DSC_OK;
 }
 
-dsc_err dsc_registry_shared_open(dsc_registry **r, dsc_registry_options *options, dsc_why *why,
-                                 dsc_err (*make)(dsc_registry **r, dsc_registry_options *options, dsc_why *why)) {
+dsc_err dsc_registry_shared_open(dsc_registry **r, dsc_registry_options *options, dsc_listener *listener, dsc_why *why,
+                                 dsc_registry_make make) {
   prepare();
   free_ended();
   pthread_mutex_lock(&lock);
   *r = options->shared ? find_shared_locked(options) : NULL;
-  dsc_err err = *r ? join_shared_locked(*r, options, why) : make(r, options, why);
-  if (!err && (*r)->holds == 0) {
-    (*r)->holds = 1;
-    dsc_list_push(&all, &(*r)->link);
+  dsc_err err;
+  if (*r) {
+    err = join_shared_locked(*r, options, why);
+    if (!err) dsc_registry_tell_attach(*r, listener);
+  } else {
+    err = make(r, options, listener, why);
+    if (!err) (*r)->holds = 1;
+    if (!err) dsc_list_push(&all, &(*r)->link);
   }
   pthread_mutex_unlock(&lock);
   if (err) *r = NULL;
   return err;
 }
 
-/* Without holders from now on. Its thread looks again when the time is over; the kick comes before others may free it. */
+/* Without holders from now on. Its thread looks again when the time is over; the kick comes before others may free
+** it. */
 static void linger_locked(dsc_registry *r) {
   r->linger_ms = dsc_clock_now_ms() + LINGER_MS;
   pthread_mutex_lock(r->lock);

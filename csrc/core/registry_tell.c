@@ -1,9 +1,8 @@
 /*
 ** registry_tell.c - listeners: events, log records, "something changed".
 **
-** Listeners only take notes, so they are told in place, also while the registry's lock is held; `ears_lock` makes that none is told after
-** it was detached.
-** Threads: any.
+** Listeners only take notes, so they are told in place, also while the registry's lock is held; `ears_lock` makes
+** that none is told after it was detached. Threads: any.
 */
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +16,18 @@ static void tell_event(dsc_registry *r, const dsc_event *event) {
     dsc_listener *ear = DSC_LIST_ENTRY(at, dsc_listener, link);
     if (ear->on_event) ear->on_event(ear->ud, event);
   }
+  pthread_mutex_unlock(&r->ears_lock);
+}
+
+void dsc_registry_tell_attach(dsc_registry *r, dsc_listener *listener) {
+  pthread_mutex_lock(&r->ears_lock);
+  dsc_list_push(&r->ears, &listener->link);
+  pthread_mutex_unlock(&r->ears_lock);
+}
+
+void dsc_registry_tell_detach(dsc_registry *r, dsc_listener *listener) {
+  pthread_mutex_lock(&r->ears_lock);
+  dsc_list_remove(&listener->link);
   pthread_mutex_unlock(&r->ears_lock);
 }
 

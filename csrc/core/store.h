@@ -1,12 +1,12 @@
 /*
 ** store.h - where a registry keeps its nodes: a vtable with one file per kind.
 **
-** A store carries out one thing at a time for its registry and knows nothing of tables, back-off of registrations or health.
-** It speaks the wire format of the system it joins: field <app>/<addr> = weight, key <app>_<addr> = metadata or "1" for `ttl`,
-** channel CH_<app> with "<addr> <weight>".
+** A store carries out one thing at a time for its registry and knows nothing of tables, back-off of registrations or
+** health. It speaks the wire format of the system it joins: field <app>/<addr> = weight, key <app>_<addr> = metadata
+** or "1" for `ttl`, channel CH_<app> with "<addr> <weight>".
 **
-** Everything is called with the registry's lock held, completions and events too. A completion is called exactly once, maybe before
-** the function returns (memory), unless the function failed. Redis: in the loop's thread only.
+** Everything is called with the registry's lock held, completions and events too. A completion is called exactly
+** once, maybe before the function returns (memory), unless the function failed. Redis: in the loop's thread only.
 */
 #ifndef DSC_CORE_STORE_H
 #define DSC_CORE_STORE_H
@@ -74,7 +74,8 @@ typedef struct dsc_store_ops {
 
   /* Begins to connect, and comes back for ever. Fails: DSC_ENOMEM. */
   dsc_err (*start)(dsc_store *store);
-  /* Announces a node: SETEX, HSET, PUBLISH in one batch. Fails, as all the following: DSC_EREGISTRY (not up), DSC_ENOMEM. */
+  /* Announces a node: SETEX, HSET, PUBLISH in one batch. Fails, as all the following: DSC_EREGISTRY (not up),
+  ** DSC_ENOMEM. */
   dsc_err (*put)(dsc_store *store, const dsc_store_node *node, dsc_store_done done, void *ud);
   /* Keeps a node alive: SETEX and HSETNX in one round trip; if the entry was gone: PUBLISH. */
   dsc_err (*touch)(dsc_store *store, const dsc_store_node *node, dsc_store_done done, void *ud);
@@ -86,7 +87,8 @@ typedef struct dsc_store_ops {
   dsc_err (*fetch)(dsc_store *store, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
   /* Removes the field of a dead node unless its key is there again, and publishes its goodbye. */
   dsc_err (*reap)(dsc_store *store, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
-  /* Subscribes, now and after every reconnect, until unfollowed: on_subscribed or on_refused each time. Fails: DSC_ENOMEM. */
+  /* Subscribes, now and after every reconnect, until unfollowed: on_subscribed or on_refused each time. Fails:
+  ** DSC_ENOMEM. */
   dsc_err (*follow)(dsc_store *store, dsc_str app);
   /* Ends that; may be called for an app that is not followed. */
   void (*unfollow)(dsc_store *store, dsc_str app);
@@ -115,8 +117,8 @@ dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config
 /* Joins the hub `name` of this process. Any thread, without the lock. Caller owns. Fails: NULL: out of memory. */
 dsc_store *dsc_store_memory_new(dsc_str name, const dsc_store_events *events);
 
-/* Returns the one lock of all hubs, which is the lock of every registry of this kind: a message goes from one registry to others while
-** it is held. Any thread. */
+/* Returns the one lock of all hubs, which is the lock of every registry of this kind: a message goes from one
+** registry to others while it is held. Any thread. */
 pthread_mutex_t *dsc_store_memory_lock(void);
 
 #endif

@@ -1,13 +1,12 @@
 /*
 ** store_memory.c - the store within this process: a hub by name, which all registries that name it meet in.
 **
-** No thread, no loop, no time: an entry lasts until it is removed, a message reaches every follower before the function that caused
-** it returns. Messages that are caused while one is being delivered wait their turn, so that all followers hear all
-** of them in the same order. A hub goes with its last holder.
+** No thread, no loop, no time: an entry lasts until it is removed, a message reaches every follower before the
+** function that caused it returns. Messages that are caused while one is being delivered wait their turn, so that all
+** followers hear all of them in the same order. A hub goes with its last holder.
 **
-** Invariants: one lock for all hubs, the registries' own (a delivery goes through other registries); a place is kept while it has
-** entries or followers. In a child after a fork there are no hubs.
-** Threads: any, under the lock.
+** Invariants: one lock for all hubs, the registries' own (a delivery goes through other registries); a place is kept
+** while it has entries or followers. In a child after a fork there are no hubs. Threads: any, under the lock.
 */
 #include "core/store.h"
 
@@ -63,14 +62,22 @@ typedef struct message {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link hubs = {&hubs, &hubs};
 
-static void on_fork_in_child(void) {
-  /* the lock may be held by a thread that is not here; what the hubs hold belongs to registries of the parent */
-  lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+/* The lock is brought through a fork by the thread that forks; what the hubs hold belongs to the parent's registries. */
+static void before_fork(void) {
+  pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void) {
+  pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_in_child(void) {
   dsc_list_init(&hubs);
+  pthread_mutex_unlock(&lock);
 }
 
 static void watch_forks(void) {
-  pthread_atfork(NULL, NULL, on_fork_in_child);
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 pthread_mutex_t *dsc_store_memory_lock(void) {

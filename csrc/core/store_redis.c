@@ -1,9 +1,10 @@
 /*
 ** store_redis.c - the store over Redis: two connections, one for commands, one for messages.
 **
-** Each connection lives once (net/redis_conn.h); coming back is decided here: full jitter from 0.1 s up to 2 s in the first
-** minute of trouble, 5 s after it, 30 s when the credentials are refused. A connection that stood for less than STEADY_MS does not
-** count as the end of a trouble, so that a server which greets and hangs up is not asked in a tight loop.
+** Each connection lives once (net/redis_conn.h); coming back is decided here: full jitter from 0.1 s up to 2 s in the
+** first minute of trouble, 5 s after it, 30 s when the credentials are refused. A connection that stood for less than
+** STEADY_MS does not count as the end of a trouble, so that a server which greets and hangs up is not asked in a
+** tight loop.
 **
 ** What is sent on the commands' connection is in store_redis_op.c.
 ** Invariants: a channel is in the map while it is followed; SUBSCRIBEs under way hold references to theirs.

@@ -4,9 +4,9 @@
 ** An op is one thing under way; it may take two round trips (read; a touch that found its entry gone; a reap by single
 ** commands), and completes exactly once: finish() frees it.
 **
-** The key always goes first: a reader that sees a field finds its key. HSET only in put: a weight that an operator set by hand
-** outlives heartbeats (HSETNX).
-** Threads: the loop's, under the registry's lock; replies take it themselves.
+** The key always goes first: a reader that sees a field finds its key. HSET only in put: a weight that an operator
+** set by hand outlives heartbeats (HSETNX). Threads: the loop's, under the registry's lock; replies take it
+** themselves.
 */
 #include "core/store_redis_impl.h"
 

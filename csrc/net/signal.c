@@ -16,11 +16,19 @@
 
 #define MAX_LOOPS 64
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_flag locked = ATOMIC_FLAG_INIT; /* held for two system calls at most */
 static size_t n_loops;                     /* under lock */
 static struct sigaction old_int, old_term; /* under lock */
 static _Atomic(dsc_loop *) loops[MAX_LOOPS];
 static atomic_int inside, caught;
+
+static void lock(void) {
+  while (atomic_flag_test_and_set(&locked)) sched_yield();
+}
+
+static void unlock(void) {
+  atomic_flag_clear(&locked);
+}
 
 static void on_signal(int number) {
   int kept = errno;
@@ -40,7 +48,7 @@ static void set_default(int number) {
 }
 
 static void on_fork_in_child(void) {
-  lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+  atomic_flag_clear(&locked);
   for (size_t i = 0; i < MAX_LOOPS; i++) atomic_store(&loops[i], NULL);
   if (n_loops > 0) {
     set_default(SIGINT);
@@ -71,18 +79,18 @@ static size_t find_locked(const dsc_loop *loop) {
 dsc_err dsc_signal_watch(dsc_loop *loop) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, watch_forks);
-  pthread_mutex_lock(&lock);
+  lock();
   size_t i = find_locked(NULL);
   if (i < MAX_LOOPS) {
     atomic_store(&loops[i], loop);
     if (n_loops++ == 0) install_locked();
   }
-  pthread_mutex_unlock(&lock);
+  unlock();
   return i < MAX_LOOPS ? DSC_OK : DSC_EIO;
 }
 
 void dsc_signal_unwatch(dsc_loop *loop) {
-  pthread_mutex_lock(&lock);
+  lock();
   size_t i = loop ? find_locked(loop) : MAX_LOOPS;
   if (i < MAX_LOOPS) {
     atomic_store(&loops[i], NULL);
@@ -91,7 +99,7 @@ void dsc_signal_unwatch(dsc_loop *loop) {
       sigaction(SIGTERM, &old_term, NULL);
     }
   }
-  pthread_mutex_unlock(&lock);
+  unlock();
   while (atomic_load(&inside) > 0) sched_yield();
 }
 
