@@ -101,6 +101,7 @@ struct dsc_registry {
   uint64_t up_ms, back_ms; /* when it came up; when it was told to be back, 0: never */
   bool closing, no_reap;
   uint64_t close_by_ms;
+  uint64_t asked_ms; /* when somebody last began to wait for a goodbye; 0: never */
   uint64_t n_messages, n_bad_messages, n_reads, n_resyncs, n_heartbeats, n_lost;
   uint64_t last_heartbeat_ms; /* 0: none */
   uint64_t said[DSC_REGISTRY_SAID_MAX]; /* hashes of what was logged once */

@@ -62,8 +62,7 @@ static void recover(dsc_own *own) {
 /* The store answered with an error, or memory ran out: later again. */
 static void delay(dsc_own *own, const dsc_store_answer *answer, const char *what) {
   uint64_t now = dsc_clock_now_ms();
-  uint64_t top = own->tries < 4 ? (uint64_t)200 << own->tries : 2000;
-  uint64_t wait = dsc_random_between_ms(100, top);
+  uint64_t wait = dsc_random_between_ms(100, own->tries < 4 ? (uint64_t)200 << own->tries : 2000);
   if (own->trouble_since_ms == 0) own->trouble_since_ms = now;
   if (now - own->trouble_since_ms >= TROUBLE_MS) wait = dsc_random_jitter_ms(5000, 0.2);
   if (answer->denied) wait = dsc_random_jitter_ms(30000, 0.2);
@@ -198,10 +197,8 @@ uint64_t dsc_registry_own_heard_goodbye_locked(dsc_own *own, uint64_t now) {
     return DSC_REGISTRY_NEVER;
   }
   if (!is_wanted(own) || !own->sent) return DSC_REGISTRY_NEVER;
-  if (now - own->relapse_ms >= 1000) {
-    own->relapse_ms = now;
-    own->relapses = 0;
-  }
+  if (now - own->relapse_ms >= 1000) own->relapses = 0;
+  if (own->relapses == 0) own->relapse_ms = now;
   if (own->relapses++ >= MAX_RELAPSES) own->quiet_ms = own->relapse_ms + 1000;
   lose(own, "somebody announced this node gone");
   own->stored = false;
@@ -352,6 +349,7 @@ bool dsc_registry_unregister(dsc_registry *registry, dsc_str app, dsc_str addr, 
     own->retry_ms = 0;
     dsc_registry_run_kick_locked(registry);
   }
+  if (done_ms > 0) registry->asked_ms = dsc_clock_now_ms();
   bool done = await_gone_locked(registry, app, dsc_str_of(parsed.text), done_ms);
   pthread_mutex_unlock(registry->lock);
   return done;

@@ -105,7 +105,11 @@ void dsc_registry_run_arm_locked(dsc_registry *r, uint64_t due) {
 static void begin_close_locked(dsc_registry *r) {
   if (r->closing) return;
   r->closing = true;
-  r->close_by_ms = dsc_clock_now_ms() + (r->commands ? GOODBYE_MS : GOODBYE_DOWN_MS);
+  uint64_t now = dsc_clock_now_ms();
+  r->close_by_ms = now + (r->commands ? GOODBYE_MS : GOODBYE_DOWN_MS);
+  /* the holder has waited for its goodbye already: that time counts */
+  bool waited = r->commands && r->asked_ms && now - r->asked_ms < 2 * GOODBYE_MS;
+  if (waited) r->close_by_ms = r->asked_ms + GOODBYE_MS;
   dsc_registry_own_up_locked(r, false); /* what had to wait is due now */
 }
 
