@@ -238,7 +238,10 @@ static int app_client_tostring(lua_State *L) {
   dsc_lua_ac *box = luaL_checkudata(L, 1, APP_CLIENT);
   if (!box->ac)
     lua_pushliteral(L, "app client(its call is over)");
-  else {
+  else if (box->ac->path.s.n == 0) {
+    dsc_compat_push_str(L, box->ac->app.s);
+    lua_pushfstring(L, "app client(%s)", lua_tostring(L, -1));
+  } else {
     dsc_compat_push_str(L, box->ac->method.s);
     dsc_compat_push_str(L, box->ac->app.s);
     dsc_compat_push_str(L, box->ac->path.s);
