@@ -106,7 +106,8 @@ static dsc_err do_pick(dsc_frame *frame, dsc_call *call) {
   dsc_why why = {{0}};
   dsc_err err = dsc_discoverer_choose(frame, &call->ac, call->table, call->request->node, call->step.repeatable,
                                       slot_ms, &call->node, &call->is_probe, &why);
-  if (err && call->step.attempts == 0) call->why = why; /* later the last attempt's trouble says more */
+  /* that no node is left says less than the last attempt's trouble */
+  if (err && (err != DSC_ENO_NODE || call->step.attempts == 0)) call->why = why;
   return err;
 }
 
@@ -119,7 +120,7 @@ static void say_why(dsc_call *call) {
   else if (err == DSC_ETIMEOUT && dsc_clock_now_ms() >= call->step.deadline_ms)
     dsc_fail(&why, err, "the deadline passed after %u attempt%s%s%s", call->step.attempts,
              call->step.attempts == 1 ? "" : "s", call->why.text[0] ? "; the last: " : "", call->why.text);
-  else if (err == DSC_ESTOPPED || !call->why.text[0])
+  else if (err == DSC_ESTOPPED || err == DSC_EFORKED || !call->why.text[0])
     dsc_fail(&why, err, "%s", dsc_err_text(err));
   else
     why = call->why;
@@ -141,10 +142,11 @@ static void finish(dsc_call *call) {
 }
 
 /* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
-static dsc_step_action next_action(dsc_call *call, const dsc_step_event *event) {
+static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_step_event *event) {
   dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), dsc_random_unit());
+  if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED; /* by a callback */
   if (!call->broken || action == DSC_STEP_FINISH) return action;
-  dsc_call_attempt_cancel(call);
+  dsc_call_attempt_break(frame, call, call->broken);
   dsc_step_event broken = {.kind = DSC_STEP_BROKEN, .err = call->broken};
   return dsc_step_next(&call->step, &broken, 0, 0);
 }
@@ -174,7 +176,7 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
       break;
     default: finish(call); return;
     }
-    action = next_action(call, &event);
+    action = next_action(frame, call, &event);
   }
 }
 
@@ -190,7 +192,6 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) 
     return true;
   }
   if (call->wait == DSC_CALL_WAITS_APP && !call->broken) {
-    call->look_again = false;
     return do_find(call, fired, event);
   }
   if (call->wait == DSC_CALL_WAITS_TIME && fired) return true;
@@ -202,7 +203,7 @@ static void step(dsc_frame *frame, dsc_call *call) {
   if (!next_event(frame, call, &event)) return;
   if (call->timer) dsc_timer_stop(call->timer);
   call->wait = DSC_CALL_WAITS_NOT;
-  act(frame, call, next_action(call, &event));
+  act(frame, call, next_action(frame, call, &event));
 }
 
 void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
@@ -222,7 +223,6 @@ void dsc_call_notify_all(dsc_discoverer *d) {
   for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
     dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
     if (call->wait != DSC_CALL_WAITS_APP) continue;
-    call->look_again = true;
     dsc_call_make_ready(call);
   }
 }
@@ -270,8 +270,9 @@ dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
   dsc_call call;
   dsc_call_start(frame, &call, request, result);
   while (!call.done) {
-    if (dsc_discoverer_run_once(frame, frame->in_callback ? &call : NULL, -1) == DSC_OK) continue;
-    call.broken = DSC_ENOMEM; /* no loop: nothing else could end the call */
+    dsc_err err = dsc_discoverer_run_once(frame, frame->in_callback ? &call : NULL, -1);
+    if (err == DSC_OK) continue;
+    call.broken = err; /* no loop: nothing else could end the call */
     dsc_call_make_ready(&call);
     dsc_call_drain(frame, &call);
   }

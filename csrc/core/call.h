@@ -41,7 +41,7 @@ typedef struct dsc_call {
   dsc_why why; /* of the last trouble */
   bool done;
   /* what happened since the last step */
-  bool answered, timer_fired, look_again;
+  bool answered, timer_fired;
   dsc_err broken; /* DSC_OK: not */
   dsc_http_answer answer;
 } dsc_call;
@@ -79,7 +79,8 @@ bool dsc_call_attempt_send(dsc_call *call);
 ** result; describes it for the machine. In a frame, owner's thread. */
 void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *event);
 
-/* Breaks the attempt under way off, if there is one: neutral for its node. Owner's thread. */
-void dsc_call_attempt_cancel(dsc_call *call);
+/* Gives the node back that was picked last, if it was not yet. An attempt that is under way ends with `err`, as any
+** other does; neutral for the node. In a frame, owner's thread. */
+void dsc_call_attempt_break(dsc_frame *frame, dsc_call *call, dsc_err err);
 
 #endif

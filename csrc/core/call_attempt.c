@@ -45,6 +45,13 @@ static dsc_http_request make_request(const dsc_call *call) {
   return request;
 }
 
+/* What stands for an answer when there is none, and the node is not to blame. */
+static void answer_ourselves(dsc_call *call, dsc_err err, const char *why) {
+  call->answer = (dsc_http_answer){.err = err, .ours = true};
+  dsc_headers_init(&call->answer.headers);
+  snprintf(call->answer.why, sizeof call->answer.why, "%s", why);
+}
+
 bool dsc_call_attempt_send(dsc_call *call) {
   dsc_err err = dsc_discoverer_need_http(call->d, &call->why);
   if (!err && (err = dsc_call_headers_build(call))) dsc_fail(&call->why, err, "%s", dsc_err_text(err));
@@ -54,9 +61,7 @@ bool dsc_call_attempt_send(dsc_call *call) {
     err = dsc_http_send(call->d->http, &request, on_done, call, &call->attempt, &call->why);
     if (!err) return true;
   }
-  call->answer = (dsc_http_answer){.err = err, .ours = true};
-  dsc_headers_init(&call->answer.headers);
-  snprintf(call->answer.why, sizeof call->answer.why, "%.*s", (int)sizeof call->answer.why - 1, call->why.text);
+  answer_ourselves(call, err, call->why.text);
   return false;
 }
 
@@ -117,14 +122,15 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
   call->node = NULL;
 }
 
-void dsc_call_attempt_cancel(dsc_call *call) {
+void dsc_call_attempt_break(dsc_frame *frame, dsc_call *call, dsc_err err) {
+  dsc_step_event ignored;
   if (!call->node) return;
-  dsc_http_cancel(call->attempt);
-  call->attempt = NULL;
-  if (call->answered) {
-    dsc_headers_clear(&call->answer.headers);
-    dsc_mem_free(call->answer.body);
-    call->answered = false;
+  if (call->attempt) {
+    dsc_http_cancel(call->attempt);
+    call->attempt = NULL;
+    answer_ourselves(call, err, dsc_err_text(err));
+    dsc_call_attempt_end(frame, call, &ignored);
+    return;
   }
   dsc_registry_node_done(call->d->registry, call->node, DSC_OUTCOME_NEUTRAL, call->is_probe, call->d->call_retry_times);
   dsc_node_unref(call->node);

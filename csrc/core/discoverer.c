@@ -6,7 +6,6 @@
 ** locks and sockets are the parent's.
 */
 #include "base/clock.h"
-#include "base/fork.h"
 #include "base/mem.h"
 #include "core/call.h"
 
@@ -148,16 +147,17 @@ static void hand_out(dsc_discoverer *d, void *ctx) {
   if (!dsc_notices_take(&d->notices, &items)) return;
   for (dsc_link *link; (link = dsc_list_pop(&items));) {
     dsc_notice *notice = DSC_LIST_ENTRY(link, dsc_notice, link);
+    bool is_event = notice->is_event, forked = dsc_discoverer_is_forked(d);
     dsc_discoverer_begin_callback(d);
-    if (notice->is_event && d->hooks.on_event) d->hooks.on_event(ctx, d->hooks.ud, &notice->event);
-    if (!notice->is_event && d->hooks.on_log) d->hooks.on_log(ctx, d->hooks.ud, &notice->record);
+    if (is_event && d->hooks.on_event && !forked) d->hooks.on_event(ctx, d->hooks.ud, &notice->event);
+    if (!is_event && d->hooks.on_log && !forked) d->hooks.on_log(ctx, d->hooks.ud, &notice->record);
     dsc_discoverer_end_callback(d);
     dsc_mem_free(notice);
   }
 }
 
 dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why) {
-  if (dsc_fork_is_stale(d->generation)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
+  if (dsc_discoverer_is_forked(d)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
   *frame = (dsc_frame){.d = d, .ctx = ctx, .outer = d->frame, .in_callback = d->callbacks > 0};
   d->frame = frame;
@@ -199,7 +199,7 @@ static void finish_stop(dsc_discoverer *d, void *ctx) {
 }
 
 void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms) {
-  if (dsc_fork_is_stale(d->generation)) {
+  if (dsc_discoverer_is_forked(d)) {
     d->stopping = d->stopped = true;
     return;
   }
@@ -215,9 +215,9 @@ void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms) {
 
 void dsc_discoverer_leave(dsc_frame *frame) {
   dsc_discoverer *d = frame->d;
-  if (!frame->outer) {
+  if (!frame->outer && !dsc_discoverer_is_forked(d)) {
     hand_out(d, frame->ctx);
-    if (d->stopping && !d->stopped) finish_stop(d, frame->ctx);
+    if (d->stopping && !d->stopped && !dsc_discoverer_is_forked(d)) finish_stop(d, frame->ctx);
   }
   d->frame = frame->outer;
 }
@@ -225,7 +225,7 @@ void dsc_discoverer_leave(dsc_frame *frame) {
 bool dsc_discoverer_free(dsc_discoverer *d, bool wait) {
   if (!d) return true;
   if (d->frame) return false;
-  if (dsc_fork_is_stale(d->generation)) return true; /* the parent's locks and sockets: forgotten, not freed */
+  if (dsc_discoverer_is_forked(d)) return true; /* the parent's locks and sockets: forgotten, not freed */
   if (!d->stopped) {
     if (!d->stopping) say_goodbye(d, wait);
     d->stopping = true;
@@ -240,7 +240,7 @@ bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
   uint64_t start = dsc_clock_now_ms();
   for (;;) {
-    if (!frame->outer) hand_out(d, frame->ctx);
+    if (!frame->outer && !dsc_discoverer_is_forked(d)) hand_out(d, frame->ctx);
     if (d->stopping) return true;
     if (frame->outer && timeout_ms < 0) return false; /* nothing is handed out here, so nobody would ever stop it */
     int64_t left = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start);

@@ -27,22 +27,33 @@ static dsc_err no_node(const dsc_app_client *ac, dsc_str addr, dsc_why *why) {
                   ac->n_tried ? " that was not tried" : "");
 }
 
-/* Asks the host's balancer. `*node` is counted and referenced, or NULL. Fails: DSC_EBALANCER: the built-in one
-** shall pick. */
+/* Calls the host's balancer. Fails: DSC_EBALANCER, whatever the host said; DSC_EFORKED. */
+static dsc_err call_next(dsc_frame *frame, dsc_app_client *ac, const dsc_node_array *nodes, dsc_node **chosen,
+                         dsc_why *why) {
+  dsc_discoverer *d = frame->d;
+  *chosen = NULL;
+  if (nodes->count == 0) return DSC_OK;
+  dsc_discoverer_begin_callback(d);
+  dsc_err err = d->hooks.next(frame->ctx, d->hooks.ud, ac, nodes->nodes, nodes->count, chosen, why);
+  dsc_discoverer_end_callback(d);
+  if (dsc_discoverer_is_forked(d)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
+  return err ? DSC_EBALANCER : DSC_OK;
+}
+
+/* Asks the host's balancer. `*node` is counted and referenced, or NULL. Fails with `why`: DSC_EBALANCER, DSC_ENO_NODE
+** (what it chose is gone meanwhile): the built-in one shall pick; DSC_ECALLBACK, DSC_EFORKED, DSC_ENOMEM. */
 static dsc_err ask_host(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_pick *pick, dsc_node **node,
                         bool *is_probe, dsc_why *why) {
-  dsc_discoverer *d = frame->d;
-  *node = NULL;
+  if (frame->d->callbacks > DSC_MAX_DEPTH)
+    return dsc_fail(why, DSC_ECALLBACK, "callbacks are nested more than %d deep", DSC_MAX_DEPTH);
   dsc_node_array *nodes = dsc_table_candidates(table, pick, dsc_clock_now_ms());
   if (!nodes) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  dsc_node *chosen = NULL;
-  dsc_err err = DSC_OK;
-  if (nodes->count > 0) {
-    dsc_discoverer_begin_callback(d);
-    err = d->hooks.next(frame->ctx, d->hooks.ud, ac, nodes->nodes, nodes->count, &chosen, why);
-    dsc_discoverer_end_callback(d);
+  dsc_node *chosen;
+  dsc_err err = call_next(frame, ac, nodes, &chosen, why);
+  if (err == DSC_OK && chosen) {
+    *node = dsc_table_pick_addr(table, dsc_node_addr(chosen), pick, is_probe);
+    if (!*node) err = DSC_ENO_NODE;
   }
-  if (err == DSC_OK && chosen) *node = dsc_table_pick_addr(table, dsc_node_addr(chosen), pick, is_probe);
   dsc_node_array_unref(nodes);
   return err;
 }
@@ -67,7 +78,7 @@ dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *t
     dsc_why trouble = {{0}};
     err = ask_host(frame, ac, table, &pick, node, is_probe, &trouble);
     if (err == DSC_EBALANCER) log_balancer(d, ac, &trouble);
-    if (err == DSC_ENOMEM) return dsc_fail(why, err, "%s", dsc_err_text(err));
+    if (err && err != DSC_EBALANCER && err != DSC_ENO_NODE) return dsc_fail(why, err, "%s", trouble.text);
   }
   if (!*node && !addr.n && (!d->hooks.next || err)) *node = dsc_table_pick(table, &pick, is_probe);
   if (!*node) return no_node(ac, addr, why);

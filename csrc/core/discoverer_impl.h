@@ -7,6 +7,7 @@
 #ifndef DSC_CORE_DISCOVERER_IMPL_H
 #define DSC_CORE_DISCOVERER_IMPL_H
 
+#include "base/fork.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "core/discover.h"
@@ -70,13 +71,19 @@ dsc_err dsc_discoverer_need_http(dsc_discoverer *d, dsc_why *why);
 
 /* Runs the loop once (until something happened, at most `timeout_ms`; negative: no limit), then steps the calls
 ** that became ready: all, with `only` just that one, inside a callback without `only` none. In a frame, owner's
-** thread. Fails: DSC_ENOMEM, DSC_EIO: there is no loop. */
+** thread. Fails: DSC_ENOMEM, DSC_EIO: there is no loop; DSC_EFORKED. */
 dsc_err dsc_discoverer_run_once(dsc_frame *frame, struct dsc_call *only, int64_t timeout_ms);
 
 /* Runs the loop until `done(ud)` is true, `timeout_ms` has passed (negative: no limit) or the discoverer is
 ** stopped; steps the calls that become ready in between. In a frame, owner's thread. Returns what `done(ud)` says
 ** at the end. */
 bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms);
+
+/* True in a child after a fork: nothing of `d` but its own fields may be touched. A callback may fork, so whoever runs
+** one asks again afterwards. Any thread. */
+static inline bool dsc_discoverer_is_forked(const dsc_discoverer *d) {
+  return dsc_fork_is_stale(d->generation);
+}
 
 /* Stands before every call of the host's code. Owner's thread. */
 void dsc_discoverer_begin_callback(dsc_discoverer *d);
@@ -101,7 +108,7 @@ dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table
 
 /* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. `addr` not
 ** empty: that node. In a frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done().
-** Fails: DSC_ENO_NODE, DSC_ENOMEM with `why`. */
+** Fails: DSC_ENO_NODE, DSC_ECALLBACK (nested too deep), DSC_EFORKED, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
                               uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why);
 

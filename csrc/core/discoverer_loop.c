@@ -44,6 +44,7 @@ static void notice_change(dsc_discoverer *d) {
 
 dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
+  if (dsc_discoverer_is_forked(d)) return DSC_EFORKED;
   dsc_err err = dsc_discoverer_need_loop(d, NULL);
   if (err) return err;
   bool all = !only && !frame->in_callback;

@@ -5,12 +5,11 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/fork.h"
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
 bool dsc_discoverer_registered(const dsc_discoverer *d) {
-  if (!d->own_app || d->stopping || dsc_fork_is_stale(d->generation)) return false;
+  if (!d->own_app || d->stopping || dsc_discoverer_is_forked(d)) return false;
   return dsc_registry_is_registered(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr));
 }
 
@@ -43,7 +42,7 @@ dsc_err dsc_discoverer_set_node(dsc_frame *frame, dsc_str app, dsc_str addr, uin
 }
 
 dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app) {
-  if (d->stopping || dsc_fork_is_stale(d->generation)) return NULL;
+  if (d->stopping || dsc_discoverer_is_forked(d)) return NULL;
   dsc_table *table = dsc_discoverer_find_table(d, app);
   if (!table) return NULL;
   dsc_node_array *nodes = dsc_table_snapshot(table);
@@ -57,10 +56,15 @@ dsc_err dsc_discoverer_relay(dsc_discoverer *d, dsc_headers *out, const dsc_head
   return dsc_headers_relay(out, incoming, peer, list, &d->names);
 }
 
+/* A child's records have nowhere to go: the queue's lock is the parent's. */
+static void put_record(dsc_discoverer *d, const dsc_log_record *record) {
+  if (!dsc_discoverer_is_forked(d)) dsc_notices_log(&d->notices, record);
+}
+
 void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text) {
   dsc_log_record record = {.time = dsc_clock_wall(), .level = level, .used_time_ms = -1};
   dsc_log_field(record.msg, sizeof record.msg, dsc_str_of(text));
-  dsc_notices_log(&d->notices, &record);
+  put_record(d, &record);
 }
 
 void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
@@ -87,7 +91,7 @@ void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc
 }
 
 dsc_stats *dsc_discoverer_stats(dsc_discoverer *d) {
-  bool gone = d->registry == NULL || dsc_fork_is_stale(d->generation);
+  bool gone = d->registry == NULL || dsc_discoverer_is_forked(d);
   dsc_stats *stats = d->last_stats ? dsc_stats_copy(d->last_stats) : dsc_stats_new(gone ? NULL : d->registry);
   if (stats && !gone) dsc_notices_dropped(&d->notices, &stats->logs_dropped, &stats->events_dropped);
   return stats;

@@ -214,13 +214,14 @@ static inline uint64_t host_in_flight(host *h) {
 /* An address of this machine on which nobody listens. */
 static inline const char *host_dead_addr(void) {
   static char text[32];
-  struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  static uint32_t number; /* no two are the same */
+  struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + ++number % 250)};
   socklen_t len = sizeof sin;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof sin), 0);
   getsockname(fd, (struct sockaddr *)&sin, &len);
   close(fd);
-  snprintf(text, sizeof text, "127.0.0.1:%u", ntohs(sin.sin_port));
+  snprintf(text, sizeof text, "%s:%u", inet_ntoa(sin.sin_addr), ntohs(sin.sin_port));
   return text;
 }
 
