@@ -3,6 +3,7 @@
 **
 **   registry.c         the public face: open, close, stats, nodes
 **   registry_own.c     nodes that this process announces: put, heartbeat, goodbye, never again after the goodbye
+**   registry_wish.c    what holders ask for about such nodes
 **   registry_app.c     apps that are followed: subscribe, messages, their states
 **   registry_read.c    whole reads, resync, dead rows
 **   registry_run.c     when what is due: the thread, its timer, the end
@@ -147,6 +148,9 @@ void dsc_registry_tell_detach(dsc_registry *r, dsc_listener *listener);
 
 /* Finds an own node; `addr` is canonical. Any thread. Fails: NULL. */
 dsc_own *dsc_registry_own_find_locked(dsc_registry *r, dsc_str app, dsc_str addr);
+
+/* Makes an own node without a wish, and has its channel heard. Any thread. Fails: NULL: out of memory. */
+dsc_own *dsc_registry_own_new_locked(dsc_registry *r, dsc_str app, dsc_str addr);
 
 /* Does what is due for an own node. Loop's thread (memory: any). Returns when it is due again. */
 uint64_t dsc_registry_own_step_locked(dsc_own *own, uint64_t now);

@@ -191,7 +191,7 @@ static void at_end(void *ud) {
   dsc_timer_free(r->timer);
   r->timer = NULL;
   pthread_mutex_unlock(r->lock);
-  if (closed) store->ops->free(store);
+  if (closed) store->ops->destroy(store);
   dsc_registry_tell_change(r);
   dsc_registry_shared_goodbye_done(r);
 }
@@ -222,7 +222,7 @@ static void undo_start(dsc_registry *r) {
     r->store->ops->close(r->store);
     pthread_mutex_unlock(r->lock);
     for (int round = 0; round < CLOSE_ROUNDS && !r->store->ops->is_closed(r->store); round++) dsc_loop_run(r->loop, 5);
-    r->store->ops->free(r->store);
+    r->store->ops->destroy(r->store);
     r->store = NULL;
   }
   dsc_timer_free(r->timer);
@@ -263,7 +263,7 @@ void dsc_registry_run_free(dsc_registry *r) {
     store->ops->close(store);
     r->store = NULL;
     pthread_mutex_unlock(r->lock);
-    store->ops->free(store);
+    store->ops->destroy(store);
   }
   pthread_mutex_lock(r->lock);
   dsc_registry_own_free_all(r);

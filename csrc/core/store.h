@@ -99,7 +99,7 @@ typedef struct dsc_store_ops {
   /* True once everything of it has ended after `close` (Redis: the loop must run for that). */
   bool (*is_closed)(dsc_store *store);
   /* Frees it; it is closed. Without the lock. */
-  void (*free)(dsc_store *store);
+  void (*destroy)(dsc_store *store);
 } dsc_store_ops;
 
 /* Every kind begins with this. */
@@ -110,7 +110,7 @@ struct dsc_store {
 };
 
 /* Makes a store over Redis on `loop`, with two connections. `config` is borrowed as long as it lives, `lock` is the
-** registry's. Loop's owner. Caller owns: ops->close(), then ops->free(). Fails: NULL: out of memory. */
+** registry's. Loop's owner. Caller owns: ops->close(), then ops->destroy(). Fails: NULL: out of memory. */
 dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, const dsc_registry_timing *timing,
                                pthread_mutex_t *lock, const dsc_store_events *events);
 

@@ -359,7 +359,7 @@ static const dsc_store_ops memory_ops = {
     .get_stats = memory_get_stats,
     .close = memory_close,
     .is_closed = memory_is_closed,
-    .free = memory_free,
+    .destroy = memory_free,
 };
 
 dsc_store *dsc_store_memory_new(dsc_str name, const dsc_store_events *events) {

@@ -287,7 +287,7 @@ static const dsc_store_ops redis_ops = {
     .get_stats = redis_get_stats,
     .close = redis_close,
     .is_closed = redis_is_closed,
-    .free = redis_free,
+    .destroy = redis_free,
 };
 
 dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, const dsc_registry_timing *timing,

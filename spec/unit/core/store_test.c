@@ -197,7 +197,7 @@ static void leave(heard *h) {
   h->store->ops->close(h->store);
   assert_true(h->store->ops->is_closed(h->store));
   pthread_mutex_unlock(dsc_store_memory_lock());
-  h->store->ops->free(h->store);
+  h->store->ops->destroy(h->store);
 }
 
 static void all_hear_all_in_order(void **state) {
