@@ -265,6 +265,7 @@ dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
   dsc_discoverer *d = frame->d;
   if (d->stopping) return refuse(DSC_ESTOPPED, dsc_err_text(DSC_ESTOPPED));
   if (d->callbacks > DSC_MAX_DEPTH) return refuse(DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+  dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());
   dsc_result *result = dsc_result_new();
   if (!result) return NULL;
   dsc_call call;

@@ -119,6 +119,9 @@ void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc
 /* Forgets what picks found: configs changed. Owner's thread. */
 void dsc_discoverer_clear_picks(dsc_discoverer *d);
 
+/* Lapses the marks of nodes picked by hand that are over, looking at most once a second. Owner's thread. */
+void dsc_discoverer_sweep_marks(dsc_discoverer *d, uint64_t now_ms);
+
 /* Lapses or drops all marks of nodes picked by hand. Owner's thread. */
 void dsc_discoverer_clear_marks(dsc_discoverer *d);
 

@@ -45,6 +45,7 @@ dsc_node_array *dsc_discoverer_nodes(dsc_discoverer *d, dsc_str app) {
   if (d->stopping || dsc_discoverer_is_forked(d)) return NULL;
   dsc_table *table = dsc_discoverer_find_table(d, app);
   if (!table) return NULL;
+  dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());
   dsc_node_array *nodes = dsc_table_snapshot(table);
   dsc_table_unref(table);
   return nodes;
@@ -92,6 +93,7 @@ void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc
 
 dsc_stats *dsc_discoverer_stats(dsc_discoverer *d) {
   bool gone = d->registry == NULL || dsc_discoverer_is_forked(d);
+  if (!gone) dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());
   dsc_stats *stats = d->last_stats ? dsc_stats_copy(d->last_stats) : dsc_stats_new(gone ? NULL : d->registry);
   if (stats && !gone) dsc_notices_dropped(&d->notices, &stats->logs_dropped, &stats->events_dropped);
   return stats;

@@ -3,7 +3,8 @@
 **
 ** A node that was picked is in flight until its outcome is reported or the app's deadline has passed. How many are
 ** out is counted per node in slices of an eighth of the deadline, so that a program which never reports costs a
-** fixed amount of memory per node, and a mark lapses at most an eighth late.
+** fixed amount of memory per node, and a mark lapses at most an eighth late, or when next somebody looks: a pick, a
+** call, a picture, at most once a second.
 */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -19,26 +20,38 @@ typedef struct mark {
   uint32_t slice_ms;
   uint64_t slice;       /* the newest: now / slice_ms */
   uint32_t out[SLICES]; /* by slice number modulo SLICES */
+  bool probe[SLICES];   /* one of a slice's holds the probe slot */
   uint32_t total;
-  bool probe; /* one of them holds the probe slot */
 } mark;
 
 static dsc_str key_of(dsc_node *const *node) {
   return (dsc_str){(const char *)node, sizeof *node};
 }
 
-static void lapse(mark *m, uint32_t *out, uint64_t now_ms) {
-  for (; *out; --*out, m->total--) {
-    dsc_table_lapse(m->node->table, m->node, m->probe, now_ms);
-    m->probe = false;
+static void lapse(mark *m, size_t place, uint64_t now_ms) {
+  for (; m->out[place]; m->out[place]--, m->total--) {
+    dsc_table_lapse(m->node->table, m->node, m->probe[place], now_ms);
+    m->probe[place] = false;
   }
 }
 
 /* Moves a mark to the present: slices older than the deadline lapse. */
 static void advance(mark *m, uint64_t now_ms) {
   uint64_t slice = now_ms / m->slice_ms;
-  for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, &m->out[i % SLICES], now_ms);
+  for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, i % SLICES, now_ms);
   m->slice = slice;
+}
+
+/* The app has another deadline: what is out by now gets all of it. */
+static void cut_anew(mark *m, uint32_t slice_ms, uint64_t now_ms) {
+  bool probe = false;
+  for (size_t i = 0; i < SLICES; i++) probe = probe || m->probe[i];
+  memset(m->out, 0, sizeof m->out);
+  memset(m->probe, 0, sizeof m->probe);
+  m->slice_ms = slice_ms;
+  m->slice = now_ms / slice_ms;
+  m->out[m->slice % SLICES] = m->total;
+  m->probe[m->slice % SLICES] = probe;
 }
 
 static void drop_mark(dsc_discoverer *d, mark *m) {
@@ -48,8 +61,7 @@ static void drop_mark(dsc_discoverer *d, mark *m) {
   dsc_mem_free(m);
 }
 
-/* Looks through all marks now and then, so that nodes nobody picks any more lapse too. */
-static void sweep(dsc_discoverer *d, uint64_t now_ms) {
+void dsc_discoverer_sweep_marks(dsc_discoverer *d, uint64_t now_ms) {
   if (now_ms < d->next_sweep_ms) return;
   d->next_sweep_ms = now_ms + SWEEP_MS;
   dsc_link *next;
@@ -65,17 +77,17 @@ void dsc_discoverer_clear_marks(dsc_discoverer *d) {
   uint64_t now_ms = dsc_clock_now_ms();
   while (!dsc_list_empty(&d->mark_list)) {
     mark *m = DSC_LIST_ENTRY(d->mark_list.next, mark, link);
-    for (size_t i = 0; i < SLICES; i++) lapse(m, &m->out[i], now_ms);
+    for (size_t i = 0; i < SLICES; i++) lapse(m, i, now_ms);
     drop_mark(d, m);
   }
 }
 
-static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, uint64_t now_ms) {
+static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t slice_ms, uint64_t now_ms) {
   mark *m = dsc_mem_zalloc(1, sizeof *m);
   if (!m) return NULL;
   m->node = dsc_node_ref(node);
-  m->slice_ms = deadline_ms / (SLICES - 1) ? deadline_ms / (SLICES - 1) : 1;
-  m->slice = now_ms / m->slice_ms;
+  m->slice_ms = slice_ms;
+  m->slice = now_ms / slice_ms;
   if (dsc_map_put(&d->marks, key_of(&m->node), m, NULL) == DSC_OK) {
     dsc_list_push(&d->mark_list, &m->link);
     return m;
@@ -87,16 +99,18 @@ static mark *add_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, u
 
 /* Notes that `node` is out from now on. */
 static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms, bool is_probe, uint64_t now_ms) {
-  sweep(d, now_ms);
+  uint32_t slice_ms = deadline_ms / (SLICES - 1) ? deadline_ms / (SLICES - 1) : 1;
+  dsc_discoverer_sweep_marks(d, now_ms);
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   if (m)
     advance(m, now_ms);
   else
-    m = add_mark(d, node, deadline_ms, now_ms);
+    m = add_mark(d, node, slice_ms, now_ms);
   if (!m) return DSC_ENOMEM;
+  if (m->slice_ms != slice_ms) cut_anew(m, slice_ms, now_ms);
   m->out[m->slice % SLICES]++;
   m->total++;
-  m->probe = m->probe || is_probe;
+  if (is_probe) m->probe[m->slice % SLICES] = true;
   return DSC_OK;
 }
 
@@ -107,11 +121,12 @@ static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
   if (!m) return false;
   advance(m, dsc_clock_coarse_ms());
   for (uint64_t i = m->slice + 1; m->total && i <= m->slice + SLICES; i++) {
-    if (!m->out[i % SLICES]) continue;
-    m->out[i % SLICES]--;
+    size_t place = i % SLICES;
+    if (!m->out[place]) continue;
+    m->out[place]--;
     m->total--;
-    *was_probe = m->probe;
-    m->probe = false;
+    *was_probe = m->probe[place];
+    m->probe[place] = false;
     return true;
   }
   return false;
