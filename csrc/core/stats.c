@@ -60,6 +60,14 @@ static dsc_err copy_app(dsc_stats_app *to, dsc_table *table) {
   return DSC_OK;
 }
 
+/* The registry counts calls and attempts; what happens to nodes is counted by their tables. */
+static void add_to_total(dsc_stats_counts *total, const dsc_stats_counts *app) {
+  total->in_flight += app->in_flight;
+  total->isolations += app->isolations;
+  total->recoveries += app->recoveries;
+  total->picks += app->picks;
+}
+
 static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
   size_t count = 0;
   dsc_table **tables = dsc_directory_list(dsc_registry_directory(registry), &count);
@@ -68,9 +76,8 @@ static dsc_err copy_apps(dsc_stats *stats, dsc_registry *registry) {
   stats->apps = dsc_mem_zalloc(count, sizeof *stats->apps);
   if (!stats->apps) err = DSC_ENOMEM;
   for (size_t i = 0; i < count; i++) {
-    if (!err && !(err = copy_app(&stats->apps[i], tables[i])))
-      stats->total.in_flight += stats->apps[i].counts.in_flight;
-    if (!err) stats->n_apps++;
+    if (!err) err = copy_app(&stats->apps[i], tables[i]);
+    if (!err) add_to_total(&stats->total, &stats->apps[stats->n_apps++].counts);
     dsc_table_unref(tables[i]);
   }
   dsc_mem_free(tables);

@@ -30,8 +30,8 @@ typedef struct dsc_stats_app {
 typedef struct dsc_stats {
   /* owner's thread only */
   dsc_registry_stats registry;
-  dsc_stats_counts total;
-  dsc_stats_app *apps; /* sorted by name */
+  dsc_stats_counts total; /* isolations, recoveries, picks, in_flight: of the apps below */
+  dsc_stats_app *apps;    /* sorted by name */
   size_t n_apps;
   uint64_t logs_dropped, events_dropped;
   uint64_t memory_blocks, memory_bytes; /* of this library, in this process */

@@ -4,6 +4,8 @@
 */
 #include "core/stats.h"
 
+#include <stdio.h>
+
 static void label(dsc_buf *text, const char *value) {
   for (; *value; value++) {
     if (*value == '"' || *value == '\\')
@@ -70,6 +72,15 @@ static void by_error(dsc_buf *text, const dsc_stats *stats, const char *name, co
   }
 }
 
+/* By hand: printf would write a comma where the host's locale has one. */
+static void seconds(dsc_buf *text, uint64_t us) {
+  char digits[8];
+  snprintf(digits, sizeof digits, ".%06u", (unsigned)(us % 1000000));
+  size_t n = strlen(digits);
+  while (digits[n - 1] == '0') n--;
+  dsc_buf_addf(text, "%llu%.*s", (unsigned long long)(us / 1000000), n > 1 ? (int)n : 0, digits);
+}
+
 static void latency(dsc_buf *text, const dsc_stats *stats) {
   const char *name = "call_duration_seconds";
   head(text, name, "histogram", "Time of whole calls, retries included.");
@@ -79,14 +90,17 @@ static void latency(dsc_buf *text, const dsc_stats *stats) {
     for (size_t b = 0; b < DSC_COUNTERS_BUCKETS; b++) {
       sum += app->counts.latency[b];
       open_app(text, "call_duration_seconds_bucket", app);
+      dsc_buf_addf(text, ",le=\"");
       if (b + 1 < DSC_COUNTERS_BUCKETS)
-        dsc_buf_addf(text, ",le=\"%g\"", (double)dsc_counters_bounds_us[b] / 1e6);
+        seconds(text, dsc_counters_bounds_us[b]);
       else
-        dsc_buf_addf(text, ",le=\"+Inf\"");
-      dsc_buf_addf(text, "} %llu\n", (unsigned long long)sum);
+        dsc_buf_addf(text, "+Inf");
+      dsc_buf_addf(text, "\"} %llu\n", (unsigned long long)sum);
     }
     open_app(text, "call_duration_seconds_sum", app);
-    dsc_buf_addf(text, "} %.6f\n", (double)app->counts.latency_sum_us / 1e6);
+    dsc_buf_addf(text, "} ");
+    seconds(text, app->counts.latency_sum_us);
+    dsc_buf_addf(text, "\n");
     open_app(text, "call_duration_seconds_count", app);
     dsc_buf_addf(text, "} %llu\n", (unsigned long long)sum);
   }
