@@ -31,7 +31,8 @@ describe("#registry cheap", function()
     -- libuv keeps a pipe for signals per process, from the first loop on.
     p:run("discover.open(...):stop()", r:url())
     local threads, files = p.p:threads(), p.p:descriptors()
-    p:run("d = assert(discover.start(..., 'web', '127.0.0.1:1', { calls = { web = {} } })) d:get('nobody', '/')", r:url())
+    p:run("d = assert(discover.start(..., 'web', '127.0.0.1:1', { calls = { web = {} } })) d:get('nobody', '/')",
+      r:url())
     assert.equal(threads + 1, p.p:threads())
     local more = p.p:descriptors() - files
     assert.is_true(more <= 16, more)

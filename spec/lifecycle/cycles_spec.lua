@@ -12,7 +12,11 @@ describe("#registry cycles", function()
     local p = remote.start()
     local function pass(count)
       p:run("local n, a = ... " .. code .. " collectgarbage() collectgarbage()", count, registry)
-      local bytes, blocks = p:run "local s = discover.new():stats() collectgarbage() return s.memory_bytes, s.memory_blocks"
+      local bytes, blocks = p:run [[
+        local s = discover.new():stats()
+        collectgarbage()
+        return s.memory_bytes, s.memory_blocks
+      ]]
       return { bytes = bytes, blocks = blocks, fds = p.p:descriptors(), threads = p.p:threads(), rss = p.p:memory() }
     end
     pass(math.floor(n / 5))
@@ -36,7 +40,8 @@ describe("#registry cycles", function()
       end
     ]], wait.slow > 1 and 200 or 1000, r:url())
     assert.same({}, r:keys())
-    wait.until_true(function() return select(2, r:cli("CLIENT", "LIST"):gsub("name=discover", "")) == 0 end, 3, "connections")
+    wait.until_true(function() return select(2, r:cli("CLIENT", "LIST"):gsub("name=discover", "")) == 0 end,
+      3, "connections")
     r:kill()
   end)
 
@@ -78,7 +83,8 @@ describe("#registry cycles", function()
     measure([[
       keep = keep or assert(discover.open(a, { shared = true }))
       for i = 1, n do
-        local d = assert(discover.start(a, "web", "127.0.0.1:" .. 1 + i % 60000, { shared = true, calls = { web = {} } }))
+        local d = assert(discover.start(a, "web", "127.0.0.1:" .. 1 + i % 60000,
+          { shared = true, calls = { web = {} } }))
         d:stop()
       end
     ]], 1000, r:url())

@@ -32,7 +32,8 @@ describe("#registry exit", function()
     ["os.exit(false, true)"] = { "os.exit(false, true)", 1 },
     ["exit() from C"] = { "native.exit(7)", 7 },
     ["an error"] = { "error 'boom'", 1 },
-    ["an error in a callback that nobody catches"] = { "d:on_event(function() error 'boom' end) d:set_weight(3) d:wait(0.2) os.exit(4)", 4 },
+    ["an error in a callback that nobody catches"] =
+      { "d:on_event(function() error 'boom' end) d:set_weight(3) d:wait(0.2) os.exit(4)", 4 },
     ["os.exit in a callback"] = { "d:set_route(function() os.exit(5) end) d:get('web', '/')", 5 },
     ["os.exit(6, true) in a callback"] = { "d:set_route(function() os.exit(6, true) end) d:get('web', '/')", 6 },
     ["os.exit in a coroutine"] = { "coroutine.wrap(function() d:get('nobody', '/') os.exit(8, true) end)()", 8 },
@@ -62,7 +63,8 @@ describe("#registry exit", function()
 
   for name, code in pairs{
     ["_exit()"] = "native._exit(0)", ["abort()"] = "native.abort()",
-    ["SIGKILL"] = "os.execute('kill -KILL $PPID')", ["SIGTERM without signals = true"] = "os.execute('kill -TERM $PPID') while true do end",
+    ["SIGKILL"] = "os.execute('kill -KILL $PPID')",
+    ["SIGTERM without signals = true"] = "os.execute('kill -TERM $PPID') while true do end",
   } do
     it(name .. " cannot say anything: the key expires", function()
       local result = run(START .. code)

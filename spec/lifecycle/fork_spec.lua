@@ -34,7 +34,8 @@ describe("#registry fork", function()
       io.stdout:flush()
       d:stop()
     ]]):format(r:url(), opts or "", child, how or "native._exit(0)"))
-    assert.equal("", run.err)
+    -- The leak checker wonders about threads that a fork left behind.
+    assert.equal("", (run.err:gsub("==%d+==Running thread %d+ was not suspended[^\n]*\n", "")))
     assert.equal(0, run.code)
     assert.same({}, r:keys())
     return (run.out:gsub("\n$", ""))
@@ -65,7 +66,8 @@ describe("#registry fork", function()
     assert.equal("0 nil", out)
   end)
 
-  for name, how in pairs{ ["_exit"] = "native._exit(0)", ["os.exit"] = "os.exit(0)", ["os.exit with the state closed"] = "os.exit(0, true)",
+  for name, how in pairs{ ["_exit"] = "native._exit(0)", ["os.exit"] = "os.exit(0)",
+                          ["os.exit with the state closed"] = "os.exit(0, true)",
                           ["exit from C"] = "native.exit(0)" } do
     it("the child ends by " .. name .. " and unregisters nobody", function()
       assert.equal("0 nil", family("", how))
@@ -73,7 +75,8 @@ describe("#registry fork", function()
   end
 
   it("the child collects, stops and closes, and unregisters nobody", function()
-    assert.equal("0 nil", family("d:stop() d, node, caller, ac = nil collectgarbage() collectgarbage()", "os.exit(0, true)"))
+    assert.equal("0 nil", family("d:stop() d, node, caller, ac = nil collectgarbage() collectgarbage()",
+      "os.exit(0, true)"))
     assert.equal("0 nil", family("d, node, caller, ac = nil collectgarbage() collectgarbage()", "os.exit(0, true)"))
   end)
 

@@ -52,7 +52,11 @@ describe("#registry collection", function()
       d:on_event(function() error "not in the end" end)
       d:set_logger(function() end)
       d:set_load_balancer{ next = function(_, all) return all[1] end, response = function() end }
-      setmetatable({}, { __gc = function() pcall(function() return d:get("web", "/"), node.addr, res.err end) end })
+      -- What is made while a state closes is never finalized by Lua 5.4: no calls where leaks are counted.
+      local calls = not os.getenv "DISCOVER_TEST_LOADER"
+      setmetatable({}, { __gc = function()
+        pcall(function() return node.addr, res.err, d:registered(), calls and d:get("web", "/") end)
+      end })
       print "done"
     ]]
   end)

@@ -76,7 +76,8 @@ describe("#registry signals", function()
   it("with a mute Redis it dies after a second", function()
     local own = redis.start()
     local p = remote.start()
-    p:run("d = assert(discover.start(...))", own:url(), "web", "127.0.0.1:1", { signals = true, log_level = "off", ttl = 60 })
+    p:run("d = assert(discover.start(...))", own:url(), "web", "127.0.0.1:1",
+      { signals = true, log_level = "off", ttl = 60 })
     own:pause()
     p:kill "TERM"
     local _, _, signal = wait.within(3, p.wait, p, 5)

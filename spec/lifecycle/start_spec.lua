@@ -51,7 +51,8 @@ describe("#registry start", function()
     d:stop()
     -- Against something that never answers as well.
     local mute = port.blackhole()
-    _, d = wait.within(0.1, discover.start, "redis://" .. mute.addr, "web", ADDR, { start_timeout = 0, log_level = "off" })
+    _, d = wait.within(0.1, discover.start, "redis://" .. mute.addr, "web", ADDR,
+      { start_timeout = 0, log_level = "off" })
     local took, ok, _, code = wait.within(0.6, d.ready, d, 0.1)
     assert.is_true(took >= 0.09)
     assert.is_nil(ok)
@@ -62,7 +63,8 @@ describe("#registry start", function()
 
   it("ready without an argument waits as start did", function()
     local mute = port.blackhole()
-    local d = assert(discover.open("redis://" .. mute.addr, { start_timeout = 0.2, calls = { web = {} }, log_level = "off" }))
+    local d = assert(discover.open("redis://" .. mute.addr,
+      { start_timeout = 0.2, calls = { web = {} }, log_level = "off" }))
     local took, ok = wait.within(1.5, d.ready, d)
     assert.is_true(took >= 0.15, took)
     assert.is_nil(ok)

@@ -14,16 +14,19 @@ local BEFORE_HELLO = {
   { "resets", { "rst" }, "" },
   { "says nothing", { "drain" }, "no answer within" },
   { "hangs", { "hang" }, "no answer within" },
-  { "speaks HTTP", { { "read", 1 }, { "send", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" }, "drain" }, "" },
+  { "speaks HTTP", { { "read", 1 },
+      { "send", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" }, "drain" }, "" },
   { "speaks unasked", { { "send", "+hello\r\n+who\r\n+are\r\n+you\r\n+then\r\n" }, "drain" }, "" },
   { "sends noise", { { "send", "\0\1\2\255\r\n\r\n$$$" }, "drain" }, "" },
   { "sends an endless line", { { "read", 1 }, { "flood", "+" .. ("a"):rep(65536) } }, "" },
-  { "sends a huge array", { { "read", 1 }, { "send", "*2147483647\r\n" }, { "flood", ":1\r\n:1\r\n:1\r\n:1\r\n" } }, "" },
+  { "sends a huge array", { { "read", 1 }, { "send", "*2147483647\r\n" },
+      { "flood", ":1\r\n:1\r\n:1\r\n:1\r\n" } }, "" },
   { "sends nested arrays", { { "read", 1 }, { "flood", ("*1\r\n"):rep(1000) } }, "" },
   { "sends a huge bulk", { { "read", 1 }, { "send", "$536870912\r\n" }, { "flood", ("a"):rep(65536) } }, "" },
   { "sends a negative bulk", { { "read", 1 }, { "send", "$-5\r\n" }, "drain" }, "" },
   { "sends a bulk beyond numbers", { { "read", 1 }, { "send", "$99999999999999999999\r\n" }, "drain" }, "" },
-  { "wants a password", { { "redis", { PING = "-NOAUTH Authentication required.\r\n", CLIENT = "-NOAUTH Authentication required.\r\n",
+  { "wants a password", { { "redis", { PING = "-NOAUTH Authentication required.\r\n",
+      CLIENT = "-NOAUTH Authentication required.\r\n",
     SELECT = "-NOAUTH Authentication required.\r\n" } } }, "NOAUTH" },
   { "is loading", { { "redis", { PING = "-LOADING Redis is loading the dataset in memory\r\n" } } }, "LOADING" },
   { "has no such database", { { "redis", { SELECT = "-ERR DB index is out of range\r\n" } } }, "out of range" },
@@ -46,10 +49,12 @@ local AFTER_HELLO = {
   { "reads as an odd list", { HGETALL = "*1\r\n$1\r\na\r\n" }, "" },
   { "reads as a list of lists", { HGETALL = "*2\r\n*1\r\n:1\r\n*0\r\n" }, "" },
   { "has fewer keys than fields", { HGETALL = "*2\r\n$12\r\n127.0.0.1:80\r\n$1\r\n5\r\n", MGET = "*0\r\n" }, "" },
-  { "has more keys than fields", { HGETALL = "*2\r\n$12\r\n127.0.0.1:80\r\n$1\r\n5\r\n", MGET = "*2\r\n$1\r\n1\r\n$1\r\n1\r\n" }, "" },
+  { "has more keys than fields", { HGETALL = "*2\r\n$12\r\n127.0.0.1:80\r\n$1\r\n5\r\n",
+      MGET = "*2\r\n$1\r\n1\r\n$1\r\n1\r\n" }, "" },
   { "reads as a huge array", { HGETALL = "*2147483647\r\n" }, "" },
   { "subscribes as a number", { SUBSCRIBE = ":1\r\n" }, "" },
-  { "refuses subscriptions", { SUBSCRIBE = "-NOPERM this user has no permissions to access the channel\r\n" }, "NOPERM" },
+  { "refuses subscriptions",
+      { SUBSCRIBE = "-NOPERM this user has no permissions to access the channel\r\n" }, "NOPERM" },
   { "hangs up at every read", { HGETALL = "close" }, "" },
   { "hangs up at every registration", { SETEX = "close" }, "" },
   { "never answers a read", { HGETALL = "silent" }, "" },
@@ -143,7 +148,8 @@ describe("#registry a hostile Redis", function()
     local r = redis.start()
     r:cli("LPUSH", "bad", "x")
     r:add_node("good", "127.0.0.1:1", 5)
-    local d = assert(discover.open(r:url(), { calls = { good = {}, bad = {} }, start_timeout = 0.3, log_level = "off" }))
+    local d = assert(discover.open(r:url(),
+      { calls = { good = {}, bad = {} }, start_timeout = 0.3, log_level = "off" }))
     assert.equal("127.0.0.1:1/5", nodes.show(d, "good"))
     assert.equal("registry", d:get("bad", "/").err)
     d:stop()

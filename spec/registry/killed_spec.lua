@@ -60,7 +60,8 @@ describe("#registry a killed service", function()
     local web = service.nginx{ ["/name"] = "alive" }
     r:add_node("web", "127.0.0.1:1", 1)
     r:add_node("web", web.addr, 100)
-    local d = assert(discover.open(r:url(), nodes.fast{ calls = { web = {} }, ttl = 60, resync = 0.2, log_level = "off" }))
+    local d = assert(discover.open(r:url(),
+      nodes.fast{ calls = { web = {} }, ttl = 60, resync = 0.2, log_level = "off" }))
     -- The heartbeats of its owner stopped, its row is dead.
     r:cli("DEL", "web_" .. web.addr)
     wait.until_true(function() return nodes.state(d, "web", web.addr) == "stale" end, 5, "doubt")

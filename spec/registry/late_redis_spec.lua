@@ -24,6 +24,8 @@ describe("#registry Redis comes late", function()
     assert.equal(1, log:count("cannot be reached", "error"))
     local events = nodes.events(d)
 
+    -- Long enough for the pauses between its tries to have grown.
+    wait.pass(2.5)
     local r = redis.start{ port = number }
     local up = wait.now()
     wait.until_true(function() return r:hash("web")["127.0.0.1:1"] end, 3, "the registration")
@@ -59,7 +61,8 @@ describe("#registry Redis comes late", function()
     local log = nodes.log()
     local _, d = wait.within(3, discover.start, "redis://no.such.host.invalid:6379/15", "web", "127.0.0.1:1",
       { start_timeout = 0.3, logger = log.logger })
-    wait.until_true(function() return not d:registered() and log:count("cannot be reached") == 1 end, 10, "the log line")
+    wait.until_true(function() return not d:registered() and log:count("cannot be reached") == 1 end,
+      10, "the log line")
     wait.within(1, d.stop, d)
   end)
 
@@ -70,7 +73,8 @@ describe("#registry Redis comes late", function()
     local d = assert(discover.start(r:url{ user = "svc", password = secret }, "web", "127.0.0.1:1",
       { start_timeout = 0.5, logger = log.logger }))
     assert.is_false(d:registered())
-    wait.until_true(function() return not d:registered() and log:count "refuses the credentials" > 0 end, 5, "the log line")
+    wait.until_true(function() return not d:registered() and log:count "refuses the credentials" > 0 end,
+      5, "the log line")
     local _, why, code = d:ready(0.05)
     assert.is_true(code == "registry" or code == "timeout", why)
     local said = log:text() .. why .. tostring(d) .. tostring(d:get("x", "/")) .. d:stats("prometheus") ..
@@ -78,7 +82,8 @@ describe("#registry Redis comes late", function()
     assert.is_nil(said:find(secret, 1, true))
     -- Refused credentials are tried again after half a minute: a new one does not have to wait.
     r:cli("ACL", "SETUSER", "svc", ">" .. secret)
-    local d2 = assert(discover.start(r:url{ user = "svc" }, "web", "127.0.0.1:2", { password = discover.secret(secret) }))
+    local d2 = assert(discover.start(r:url{ user = "svc" }, "web", "127.0.0.1:2",
+      { password = discover.secret(secret) }))
     assert.is_true(d2:registered())
     assert.is_nil((tostring(d2) .. d2:stats().registry.target .. d2:stats "prometheus"):find(secret, 1, true))
     if os.getenv "DISCOVER_TEST_LONG" then

@@ -280,7 +280,11 @@ describe("#registry what outages teach", function()
     wait.until_true(function() return r:cli("HLEN", "crowd") == 4 end, 10, "all registered")
     for i = 1, 4 do
       wait.until_true(function()
-        return peers[i]:run "local n = 0 for _, x in pairs(d:get_app_nodes 'crowd') do if x.state == 'up' then n = n + 1 end end return n == 4"
+        return peers[i]:run [[
+          local n = 0
+          for _, node in pairs(d:get_app_nodes "crowd") do if node.state == "up" then n = n + 1 end end
+          return n == 4
+        ]]
       end, 10, "all known")
     end
     for i = 1, 4 do peers[i]:finish() end

@@ -55,14 +55,13 @@ describe("#registry shared", function()
     local with = p.p:descriptors()
     -- The loop of each handle is its own, the registry's is one: far fewer than twenty pairs of connections.
     run "for i = 1, 20 do list[i]:stop() end"
-    local last = wait.now()
     assert.is_true(with > files)
     assert.equal(threads + 1, p.p:threads())
     -- A new handle finds everything in place.
     run "list = { assert(discover.open(url, { shared = true, calls = { web = {} } })) }"
     assert.equal(2, clients())
     run "list[1]:stop()"
-    last = wait.now()
+    local last = wait.now()
     wait.until_true(function() return clients() == 0 end, 8, "the end")
     assert.is_true(wait.now() - last >= 4.5, wait.now() - last)
     wait.until_true(function() return p.p:threads() == threads end, 2, "the thread to end")
@@ -118,7 +117,8 @@ describe("#registry shared", function()
   end)
 
   it("id keeps apart, also over memory's sibling names", function()
-    local a, b, c = client({ calls = { web = {} } }, "id=1"), client({ calls = { web = {} } }, "id=2"), client({}, "id=1")
+    local a, b, c = client({ calls = { web = {} } }, "id=1"), client({ calls = { web = {} } }, "id=2"),
+      client({}, "id=1")
     a:set_node("web", ADDR, 5)
     assert.equal(ADDR .. "/5", nodes.show(a, "web"))
     assert.equal(ADDR .. "/5", nodes.show(c, "web"))

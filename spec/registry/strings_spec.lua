@@ -36,7 +36,8 @@ describe("#registry strings", function()
       ["redis://127.0.0.1:%d"] = 0, ["redis://127.0.0.1:%d/"] = 0, ["redis://127.0.0.1:%d/0"] = 0,
       ["redis://127.0.0.1:%d/7"] = 7, ["redis://127.0.0.1:%d?database=7"] = 7, ["redis://127.0.0.1:%d/?database=7"] = 7,
       ["redis://127.0.0.1:%d/7?database=7"] = 7, ["REDIS://127.0.0.1:%d/7"] = 7, ["redis://@127.0.0.1:%d/7"] = 7,
-      ["redis://:@127.0.0.1:%d/7"] = 7, ["redis://127.0.0.1:%d/7?connectTimeout=500ms&readTimeout=1&maxIdle=9&logSlow=3"] = 7,
+      ["redis://:@127.0.0.1:%d/7"] = 7,
+      ["redis://127.0.0.1:%d/7?connectTimeout=500ms&readTimeout=1&maxIdle=9&logSlow=3"] = 7,
       ["redis://127.0.0.1:%d/7?id=1"] = 7, ["127.0.0.1:%d"] = 15, ["127.0.0.1:%d:7"] = 7, ["127.0.0.1:%d::7"] = 7,
       ["127.0.0.1:%d:7:"] = 7, ["127.0.0.1:%d::"] = 15, [":%d"] = 15, [":%d:7"] = 7, ["localhost:%d:7"] = 7,
       ["redis://localhost:%d/7"] = 7, ["redis://:%d/7"] = 7,
@@ -59,7 +60,8 @@ describe("#registry strings", function()
       local r = secured
       local password = "p:w/d@1%"
       goes_to(r, 15, ("redis://svc:p%%3Aw%%2Fd%%401%%25@127.0.0.1:%d/15"):format(r.port))
-      goes_to(r, 15, ("redis://127.0.0.1:%d/15"):format(r.port), { username = "svc", password = discover.secret(password) })
+      goes_to(r, 15, ("redis://127.0.0.1:%d/15"):format(r.port),
+        { username = "svc", password = discover.secret(password) })
       local log = nodes.log()
       local registry = ("redis://127.0.0.1:%d/15"):format(r.port)
       local opts = function(more)
@@ -121,11 +123,13 @@ describe("#registry strings", function()
   describe("#api that are bad", function()
     for text, word in pairs{
       ["redis"] = "bare name", ["myconfig"] = "bare name", ["redis://"] = false, ["redis://h:0"] = "port",
-      ["redis://h:70000"] = "port", ["redis://h:x"] = "port", ["redis://h/x"] = "database", ["redis://h/-1"] = "database",
+      ["redis://h:70000"] = "port", ["redis://h:x"] = "port", ["redis://h/x"] = "database",
+      ["redis://h/-1"] = "database",
       ["redis://h/1?database=2"] = "two different databases", ["redis://h/1?colour=red"] = "colour",
       ["redis://h/1?connectTimeout=soon"] = "connectTimeout", ["h:6379:0"] = "databases 1 to 15",
       ["h:6379:3:4"] = "two parts could be the database", ["h:6379:aaa:bbb"] = "two parts could be the password",
-      ["http://h:80"] = "unknown scheme", ["memory://"] = "memory://name", ["redis://h:6379/1\n"] = "control characters",
+      ["http://h:80"] = "unknown scheme", ["memory://"] = "memory://name",
+      ["redis://h:6379/1\n"] = "control characters",
       ["redis://u:p%zz@h:1"] = "hexadecimal", ["redis://user@h:1"] = "without a password",
       ["redis://:pa/ss@h:1"] = false, ["redis://:pa?ss@h:1"] = false, [("x"):rep(9000)] = "8192", ["a b:6379"] = "host",
       ["rediss://h:1"] = false,
@@ -142,10 +146,11 @@ describe("#registry strings", function()
     end
 
     it("never show a password", function()
-      for _, text in ipairs{ "redis://:hunter2/x@h:1", "redis://:hunter2?x@h:1", "redis://u:hunter2@h:99999", "h:6379:hunter2:zzz",
+      for _, text in ipairs{ "redis://:hunter2/x@h:1", "redis://:hunter2?x@h:1", "redis://u:hunter2@h:99999",
+                                 "h:6379:hunter2:zzz",
                              "redis://:hunter2@h:1/x", "redis://:hunter2@h:1?hunter2=1", "http://u:hunter2@h" } do
         local d, why = discover.open(text, { start_timeout = 0 })
-        if d then d:stop() else assert.is_nil(why:gsub("unknown parameter hunter2", ""):find("hunter2", 1, true), why) end
+        if d then d:stop() else assert.is_nil(why:find("hunter2", 1, true), why) end
       end
     end)
 

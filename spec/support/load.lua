@@ -56,7 +56,8 @@ repeat
     if attempt.err then
       counts.bad[attempt.node] = (counts.bad[attempt.node] or 0) + 1
       -- The call that brought the end itself does not count.
-      if gone[attempt.node] and gone[attempt.node] < counts.calls - 1 then counts.bad_after[attempt.node] = (counts.bad_after[attempt.node] or 0) + 1 end
+      if gone[attempt.node] and gone[attempt.node] < counts.calls - 1 then
+        counts.bad_after[attempt.node] = (counts.bad_after[attempt.node] or 0) + 1 end
     end
   end
   if settings.pace > 0 then socket.sleep(settings.pace) end

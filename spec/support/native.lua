@@ -1,4 +1,4 @@
--- native - a little C for specs: fork, _exit, abort, further Lua states, threads (see native.c), compiled when first used.
+-- native - a little C for specs: fork, _exit, abort, further Lua states, threads (see native.c).
 --
 --   local r = native.run(code)        -- lua_run with `native` as a global of the program
 --   native.cpath()                    -- for LUA_CPATH of a program that says require "native"
@@ -15,8 +15,8 @@ function native.cpath()
   if not folder or not proc.read_file(folder .. "/native.so") then
     folder = proc.tmpdir()
     local include = jit and "/usr/include/luajit-2.1" or "/usr/include/lua" .. _VERSION:match "%d+%.%d+"
-    local said = proc.shell(("cc -std=gnu11 -O1 -shared -fPIC -pthread -I%s -o %s/native.so %s/spec/support/native.c 2>&1")
-      :format(include, folder, proc.root()))
+    local command = "cc -std=gnu11 -O1 -shared -fPIC -pthread -I%s -o %s/native.so %s/spec/support/native.c 2>&1"
+    local said = proc.shell(command:format(include, folder, proc.root()))
     assert(proc.read_file(folder .. "/native.so"), "native.c does not compile: " .. said)
   end
   return folder .. "/?.so"
