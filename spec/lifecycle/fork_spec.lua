@@ -88,6 +88,8 @@ describe("#registry fork", function()
       local pid = native.fork()
       if pid == 0 then
         local _, _, code = d:pick "web"
+        -- What is the parent's is forgotten, not freed: a leak to those who count.
+        if os.getenv "DISCOVER_TEST_LOADER" then native._exit(code == "forked" and 3 or 1) end
         os.exit(code == "forked" and 3 or 1, true)
       end
       print(native.waitpid(pid), d:pick("web") ~= nil)
