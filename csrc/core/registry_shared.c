@@ -24,6 +24,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link all = {&all, &all};
+static dsc_link inherited = {&inherited, &inherited}; /* the parent's: never touched, but not lost either */
 
 /* The lock is brought through a fork by the thread that forks: no other one holds it then. */
 static void before_fork(void) {
@@ -35,7 +36,7 @@ static void after_fork_in_parent(void) {
 }
 
 static void after_fork_in_child(void) {
-  dsc_list_init(&all);
+  dsc_list_move(&inherited, &all);
   pthread_mutex_unlock(&lock);
 }
 

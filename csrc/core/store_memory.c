@@ -61,6 +61,7 @@ typedef struct message {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link hubs = {&hubs, &hubs};
+static dsc_link inherited = {&inherited, &inherited}; /* the parent's: never touched, but not lost either */
 
 /* The lock is brought through a fork by the thread that forks; what the hubs hold belongs to the parent's registries. */
 static void before_fork(void) {
@@ -72,7 +73,7 @@ static void after_fork_in_parent(void) {
 }
 
 static void after_fork_in_child(void) {
-  dsc_list_init(&hubs);
+  dsc_list_move(&inherited, &hubs);
   pthread_mutex_unlock(&lock);
 }
 
