@@ -68,6 +68,7 @@ typedef struct dsc_options {
   bool has_log_level;
   dsc_log_level log_level; /* else: warn for the default sink, info for the host's */
   bool signals, shared;
+  const dsc_hooks *hooks; /* NULL: none yet; the registry may log before a later dsc_discoverer_set_hooks() */
 } dsc_options;
 
 /* Fills in the defaults. Any thread. */

@@ -122,6 +122,7 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_notices_init(&d->notices);
   dsc_err err = copy_options(d, options);
   if (err) dsc_fail(why, err, "%s", dsc_err_text(err));
+  if (!err && options->hooks) dsc_discoverer_set_hooks(d, options->hooks);
   if (!err) err = open_registry(d, options, why);
   if (err) {
     release(d);

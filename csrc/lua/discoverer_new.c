@@ -61,9 +61,10 @@ static int open_discoverer(lua_State *L, dsc_str registry, dsc_str app, dsc_str 
   set_callbacks(L, self, &opts);
   box->start_timeout_ms = opts.core.start_timeout_ms;
   opts.core.registry = registry;
+  dsc_hooks hooks = dsc_lua_hooks_get(box);
+  opts.core.hooks = &hooks;
   if (!err) err = dsc_discoverer_new(&box->d, &opts.core, &why);
   if (err) return dsc_compat_fail(L, err, &why);
-  dsc_lua_hooks_apply(box);
   err = dsc_lua_discoverer_enter(L, self, &frame, &why);
   if (!err) {
     err = set_up(&frame, &opts, app, addr, &why);

@@ -253,13 +253,18 @@ static void on_log(void *ctx, void *ud, const dsc_log_record *record) {
   dsc_log_stderr(NULL, record);
 }
 
-void dsc_lua_hooks_apply(dsc_lua_discoverer *box) {
+dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box) {
   dsc_hooks hooks = {.ud = box};
   if (box->has_route) hooks.route = on_route;
   if (box->has_next) hooks.next = on_next;
   if (box->has_response) hooks.response = on_response;
   if (box->has_event) hooks.on_event = on_event;
   if (box->has_logger) hooks.on_log = on_log;
+  return hooks;
+}
+
+void dsc_lua_hooks_apply(dsc_lua_discoverer *box) {
+  dsc_hooks hooks = dsc_lua_hooks_get(box);
   if (box->d) dsc_discoverer_set_hooks(box->d, &hooks);
 }
 

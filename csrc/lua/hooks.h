@@ -23,6 +23,9 @@ void dsc_lua_hooks_set_balancer(lua_State *L, int self, int index);
 ** dsc_lua_hooks_apply(). Owner's thread. */
 void dsc_lua_hooks_set(lua_State *L, int self, int slot, int index);
 
+/* Returns the callbacks there are, as the core wants them. Owner's thread. Raises nothing. */
+dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box);
+
 /* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_apply(dsc_lua_discoverer *box);
 
