@@ -48,8 +48,8 @@ dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why) {
 dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *why) {
   dsc_why inner;
   if (method.n > 32 || dsc_headers_check_name(method, &inner) != DSC_OK)
-    return dsc_fail(why, DSC_EINVALID, "method: \"%.40s\" is no HTTP method (a token of 1 to 32 bytes)",
-                    method.n ? method.p : "");
+    return dsc_fail(why, DSC_EINVALID, "method: \"%.*s\" is no HTTP method (a token of 1 to 32 bytes)",
+                    method.n < 40 ? (int)method.n : 40, method.n ? method.p : "");
   return text_set(&ac->method, method, why);
 }
 

@@ -11,7 +11,7 @@
 
 #define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
-#define PAUSE_MS        50 /* before a wait hands out what its callbacks caused: a logger that makes calls must not spin */
+#define PAUSE_MS        50 /* before a wait hands out what its callbacks caused: a logger that calls must not spin */
 
 void dsc_options_defaults(dsc_options *options) {
   *options = (dsc_options){.call_retry_times = 10, .start_timeout_ms = 3000, .header_names = dsc_headers_default_names};

@@ -67,10 +67,13 @@ dsc_err dsc_registry_register(dsc_registry *registry, dsc_str app, dsc_str addr,
 ** store has it, at most that long (0: does not wait); returns true when it has. Any thread but the registry's. */
 bool dsc_registry_unregister(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t done_ms);
 
-/* Changes weight (0: standby: HDEL, DEL, PUBLISH 0) or metadata of a registration and announces it at once.
-** `metadata` NULL: leave. Any thread; does not wait. Fails: DSC_EINVALID (not registered), DSC_ENOMEM. */
+/* Changes the weight of a registration (0: standby: HDEL, DEL, PUBLISH 0) and announces it at once. Any thread; does
+** not wait. Fails: DSC_EINVALID (not registered), DSC_ENOMEM. */
 dsc_err dsc_registry_set_weight(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight);
-dsc_err dsc_registry_set_metadata(dsc_registry *registry, dsc_str app, dsc_str addr, const char *metadata); /* Any thread. */
+
+/* Changes the metadata of a registration (NULL: leave) and announces it at once. Any thread; does not wait. Fails:
+** DSC_EINVALID (not registered), DSC_ENOMEM. */
+dsc_err dsc_registry_set_metadata(dsc_registry *registry, dsc_str app, dsc_str addr, const char *metadata);
 
 /* True when the last thing known is that the store has this registration (standby counts as registered once
 ** withdrawn). Any thread. */

@@ -7,7 +7,8 @@
 **   registry_app.c     apps that are followed: subscribe, messages, their states
 **   registry_read.c    whole reads, resync, dead rows
 **   registry_run.c     when what is due: the thread, its timer, the end
-**   registry_shared.c  what the process knows of its registries: the shared list, those that end by themselves, fork, exit
+**   registry_shared.c  what the process knows of its registries: the shared list, those that end by themselves, fork,
+**                      exit
 **   registry_tell.c    listeners: events, records, changes
 **
 ** Locks, in this order: the process's (registry_shared.c), the registry's `lock`, then a table's or `ears_lock`.
@@ -192,10 +193,14 @@ void dsc_registry_app_unref_locked(dsc_followed *app);
 /* Does what is due for an app. Loop's thread (memory: any). Returns when it is due again. */
 uint64_t dsc_registry_app_step_locked(dsc_followed *app, uint64_t now);
 
-/* The events of the store. Loop's thread (memory: any), with the lock. */
+/* The store heard that an app is subscribed: it is to be read. Loop's thread (memory: any), with the lock. */
 void dsc_registry_app_on_subscribed(void *ud, dsc_str name);
-void dsc_registry_app_on_refused(void *ud, dsc_str name, const char *why); /* Loop's thread. */
-void dsc_registry_app_on_message(void *ud, dsc_str name, dsc_str text);    /* Loop's thread. */
+
+/* The store heard that an app cannot be subscribed. Loop's thread (memory: any), with the lock. */
+void dsc_registry_app_on_refused(void *ud, dsc_str name, const char *why);
+
+/* The store heard a message of an app. Loop's thread (memory: any), with the lock. */
+void dsc_registry_app_on_message(void *ud, dsc_str name, dsc_str text);
 
 /* What stands changed: reads are wanted, or dead rows are forgotten. Loop's thread (memory: any). */
 void dsc_registry_app_state_changed_locked(dsc_registry *r, bool commands_came, bool messages_came);

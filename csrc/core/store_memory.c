@@ -63,7 +63,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link hubs = {&hubs, &hubs};
 static dsc_link inherited = {&inherited, &inherited}; /* the parent's: never touched, but not lost either */
 
-/* The lock is brought through a fork by the thread that forks; what the hubs hold belongs to the parent's registries. */
+/* The lock is brought through a fork by the thread that forks; what the hubs hold belongs to the parent's
+** registries. */
 static void before_fork(void) {
   pthread_mutex_lock(&lock);
 }

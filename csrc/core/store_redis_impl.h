@@ -38,17 +38,22 @@ struct redis_store {
   uint64_t connects, disconnects, sent, errors;
 };
 
-/* As `put` in core/store.h. */
+/* As `put` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
-/* As `touch`. */
+
+/* As `touch` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_touch(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
-/* As `remove`. */
+
+/* As `remove` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
-/* As `read`. */
+
+/* As `read` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_read(dsc_store *base, dsc_str app, dsc_store_done done, void *ud);
-/* As `fetch`. */
+
+/* As `fetch` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
-/* As `reap`. */
+
+/* As `reap` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_reap(dsc_store *base, dsc_str app, dsc_str addr, dsc_store_done done, void *ud);
 
 #endif

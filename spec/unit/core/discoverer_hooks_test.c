@@ -341,17 +341,32 @@ TEST(a_drain_that_is_over_ends_the_attempt_like_any_other) {
 
 static pid_t child;
 
-/* The parent holds the lock on which a child would hang for ever. */
-static void fork_now(host *h) {
-  if (child) return;
+static atomic_int stage; /* 1: the lock is taken, 2: it may be given back */
+
+static void *hold_lock(void *arg) {
+  host *h = arg;
   pthread_mutex_lock(&h->d->notices.lock);
+  atomic_store(&stage, 1);
+  while (atomic_load(&stage) != 2) usleep(100);
+  pthread_mutex_unlock(&h->d->notices.lock);
+  return NULL;
+}
+
+/* Another thread holds a lock, on which the child would hang for ever. */
+static void fork_now(host *h) {
+  pthread_t thread;
+  if (child) return;
+  atomic_store(&stage, 0);
+  pthread_create(&thread, NULL, hold_lock, h);
+  while (atomic_load(&stage) != 1) usleep(100);
   child = fork();
   if (child == 0) {
     child = -1; /* once */
     alarm(10);
     return;
   }
-  pthread_mutex_unlock(&h->d->notices.lock);
+  atomic_store(&stage, 2);
+  pthread_join(thread, NULL);
 }
 
 static void fork_in_call(host *h, dsc_app_client *ac) {

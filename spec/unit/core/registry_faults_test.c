@@ -176,7 +176,7 @@ static void a_dead_node_is_removed_in_time(void **state) {
   assert_string_equal(IN_15("'HEXISTS','shop','" NODE "'"), "0");
   uint64_t took = test_now_ms() - killed;
   print_message("removed after %d ms\n", (int)took);
-  assert_true(took <= (2 * 2000 + 2 * 1200 + 200) * test_slow());
+  assert_true((double)took <= (2 * 2000 + 2 * 1200 + 200) * test_slow());
   assert_true(is_registered("shop", OTHER, 1));
   member_close(&c);
   member_close(&d);
@@ -345,7 +345,7 @@ static void a_mute_server_is_left_and_found_again(void **state) {
   uint64_t before = test_now_ms();
   member_unregister(&b, "shop", OTHER, 100);
   member_close(&b);
-  assert_true(test_now_ms() - before <= 1500 * test_slow());
+  assert_true((double)(test_now_ms() - before) <= 1500 * test_slow());
   kill(server.pid, SIGCONT);
   assert_true(EVENTUALLY(dsc_registry_is_up(a.registry) && dsc_registry_is_up(c.registry), 4000));
   assert_true(EVENTUALLY(is_registered("shop", NODE, 1), 2000));
