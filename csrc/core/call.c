@@ -96,7 +96,10 @@ static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
   event->err = dsc_discoverer_look_up(d, call->ac.app.s, &call->table, &waiting, &call->why);
   if (!waiting || last_look) return true;
   if (call->wait == DSC_CALL_WAITS_APP) return false;
-  if (!start_timer(call, d->start_timeout_ms)) return true;
+  uint64_t now_ms = dsc_clock_now_ms(), left_ms = d->start_timeout_ms;
+  if (call->step.deadline_ms < now_ms + left_ms)
+    left_ms = call->step.deadline_ms > now_ms ? call->step.deadline_ms - now_ms : 0;
+  if (!start_timer(call, left_ms)) return true;
   call->wait = DSC_CALL_WAITS_APP;
   return false;
 }

@@ -185,7 +185,8 @@ static void shut(dsc_discoverer *d, bool wait) {
 static void say_goodbye(dsc_discoverer *d, bool wait) {
   if (!d->own_app) return;
   uint32_t ms = dsc_registry_is_up(d->registry) ? GOODBYE_MS : GOODBYE_DOWN_MS;
-  dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait ? ms : 0);
+  bool has_thread = dsc_registry_get_kind(d->registry) == DSC_REGISTRY_REDIS; /* else nobody works on it meanwhile */
+  dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait && has_thread ? ms : 0);
 }
 
 /* The rest of a stop, outside all frames: calls that are left end, then everything is shut. */
