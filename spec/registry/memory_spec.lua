@@ -166,10 +166,10 @@ describe("#registry #api memory", function()
 
   it("threads with states of their own share it", function()
     local r = native.run [[
-      local code = ("package.path = %q package.cpath = %q local id = ... "):format(package.path, package.cpath) .. [=[
+      local code = ("package.path = %q package.cpath = %q local id = ID "):format(package.path, package.cpath) .. [=[
         local discover = require "discover"
         for i = 1, 200 do
-          local d = assert(discover.start("memory://m", "web", "127.0.0.1:" .. 1000 + i % 7))
+          local d = assert(discover.start("memory://m", "web", "127.0.0.1:" .. 1000 * id + i % 7)) -- two on one address would quarrel
           local c = assert(discover.open("memory://m", { calls = { web = {} } }))
           local node = assert(c:pick "web")
           node:done(true)
@@ -177,7 +177,8 @@ describe("#registry #api memory", function()
           c:stop()
         end
       ]=]
-      assert(native.threads(code, code, code))
+      local function nth(id) return (code:gsub("ID", id, 1)) end
+      assert(native.threads(nth(1), nth(2), nth(3)))
       print "done"
     ]]
     assert.equal("done\n", r.out, r.err)

@@ -78,8 +78,8 @@ static void refuses_what_is_broken(void **state) {
       "*1000000000\r\n",
       "*-7\r\n",
       "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
-      "*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n"
-      "*4000000\r\n*4000000\r\n"};
+      ("*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n*4000000\r\n"
+       "*4000000\r\n*4000000\r\n")};
   size_t blocks, after;
   dsc_mem_usage(&blocks, NULL);
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
