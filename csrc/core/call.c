@@ -86,6 +86,13 @@ static dsc_err do_route(dsc_frame *frame, dsc_call *call) {
   return err ? err : configure(call);
 }
 
+/* How long to wait for the registry: never past the deadline. */
+static uint64_t app_wait_ms(const dsc_call *call) {
+  uint64_t now_ms = dsc_clock_now_ms(), deadline_ms = call->step.deadline_ms;
+  uint64_t left_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+  return left_ms < call->d->start_timeout_ms ? left_ms : call->d->start_timeout_ms;
+}
+
 /* Returns false when the call waits for the registry. */
 static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
   dsc_discoverer *d = call->d;
@@ -96,10 +103,7 @@ static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
   event->err = dsc_discoverer_look_up(d, call->ac.app.s, &call->table, &waiting, &call->why);
   if (!waiting || last_look) return true;
   if (call->wait == DSC_CALL_WAITS_APP) return false;
-  uint64_t now_ms = dsc_clock_now_ms(), left_ms = d->start_timeout_ms;
-  if (call->step.deadline_ms < now_ms + left_ms)
-    left_ms = call->step.deadline_ms > now_ms ? call->step.deadline_ms - now_ms : 0;
-  if (!start_timer(call, left_ms)) return true;
+  if (!start_timer(call, app_wait_ms(call))) return true;
   call->wait = DSC_CALL_WAITS_APP;
   return false;
 }
