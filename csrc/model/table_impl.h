@@ -24,6 +24,7 @@ struct dsc_table {
   dsc_map nodes;                               /* address -> node, one reference each */
   dsc_balancer *balancers[DSC_BALANCER_COUNT]; /* NULL until first used */
   double load_sum;
+  bool picked; /* ever */
   size_t n_picker, n_up, n_stale;
   dsc_link isolated;    /* roughly in the order in which their probes are due */
   uint64_t probe_at_ms; /* no probe is due before */
@@ -82,9 +83,10 @@ static inline bool dsc_table_has_fresh_locked(const dsc_table *table) {
   return table->nodes.count > table->n_stale;
 }
 
-/* Returns the mean load of the nodes in the picker, 0 without any. Under the lock. */
+/* Returns the mean load of the nodes in the picker, 0 without any and before the first pick (else those that are set
+** one by one would queue up behind each other, and every short-lived program would call the first). Under the lock. */
 static inline double dsc_table_mean_locked(const dsc_table *table) {
-  return table->n_picker ? table->load_sum / (double)table->n_picker : 0;
+  return table->n_picker && table->picked ? table->load_sum / (double)table->n_picker : 0;
 }
 
 /* Tells the balancers that a node's load, weight or in_flight changed, and the one with index `by` (-1: none) that it

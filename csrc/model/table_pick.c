@@ -97,6 +97,7 @@ static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *inde
 
 static void count_locked(dsc_table *table, dsc_node *node, int index) {
   double step = 1.0 / dsc_node_weight(node);
+  table->picked = true;
   node->load += step;
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
   uint64_t attempts = atomic_load_explicit(&node->attempts, memory_order_relaxed);

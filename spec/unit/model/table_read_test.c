@@ -137,6 +137,7 @@ TEST(the_mean_is_taken_once_per_read) {
   dsc_row rows[1000];
   char texts[1000][32];
   set(table, 5000, 1);
+  outcome_of(table, 5000, DSC_OUTCOME_SUCCESS, NOW);
   peek(table, 5000)->load = 77; /* the sum is made anew by the read */
   for (size_t i = 0; i < 1000; i++) {
     dsc_str addr = addr_of(i);
