@@ -68,27 +68,37 @@ void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text
   put_record(d, &record);
 }
 
-void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
-                                double seconds, const char *why, dsc_str request_id) {
-  bool failed = err != DSC_OK || (status >= 502 && status <= 504);
-  dsc_log_level level = failed ? DSC_LOG_WARN : DSC_LOG_INFO;
-  if ((int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
+static dsc_log_record make_record(dsc_log_level level, const dsc_app_client *ac, dsc_str node, double seconds,
+                                  const char *msg) {
   dsc_log_record record = {.time = dsc_clock_wall(), .level = level, .attempts = ac->attempts};
   record.used_time_ms = seconds * 1000;
   dsc_log_field(record.app, sizeof record.app, ac->app.s);
   dsc_log_field(record.method, sizeof record.method, ac->method.s);
   dsc_log_field(record.path, sizeof record.path, ac->path.s);
   dsc_log_field(record.node, sizeof record.node, node);
+  dsc_log_field(record.msg, sizeof record.msg, dsc_str_of(msg));
+  return record;
+}
+
+void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
+                                double seconds, const char *why, dsc_str request_id) {
+  bool failed = err != DSC_OK || (status >= 502 && status <= 504);
+  dsc_log_level level = failed ? DSC_LOG_WARN : DSC_LOG_INFO;
+  if ((int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
+  const char *msg = !failed ? "call" : why && *why ? why : "attempt failed";
+  dsc_log_record record = make_record(level, ac, node, seconds, msg);
   dsc_log_field(record.request_id, sizeof record.request_id, request_id);
-  char text[24];
-  if (err == DSC_OK && failed) {
-    snprintf(text, sizeof text, "status %d", status);
-    dsc_log_field(record.error, sizeof record.error, dsc_str_of(text));
-  } else if (err != DSC_OK) {
+  if (err != DSC_OK)
     dsc_log_field(record.error, sizeof record.error, dsc_str_of(dsc_err_name(err)));
-  }
-  dsc_log_field(record.msg, sizeof record.msg, dsc_str_of(failed ? (why && *why ? why : "attempt failed") : "call"));
-  dsc_notices_log(&d->notices, &record);
+  else if (failed)
+    snprintf(record.error, sizeof record.error, "status %d", status);
+  put_record(d, &record);
+}
+
+void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {
+  dsc_log_record record = make_record(error.n ? DSC_LOG_WARN : DSC_LOG_INFO, ac, node, seconds, "call made by hand");
+  dsc_log_field(record.error, sizeof record.error, error);
+  put_record(frame->d, &record);
 }
 
 dsc_stats *dsc_discoverer_stats(dsc_discoverer *d) {

@@ -300,16 +300,3 @@ dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc
   dsc_table_unref(table);
   return err;
 }
-
-void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {
-  dsc_log_record record = {.time = dsc_clock_wall(), .level = error.n ? DSC_LOG_WARN : DSC_LOG_INFO};
-  record.attempts = ac->attempts;
-  record.used_time_ms = seconds * 1000;
-  dsc_log_field(record.app, sizeof record.app, ac->app.s);
-  dsc_log_field(record.method, sizeof record.method, ac->method.s);
-  dsc_log_field(record.path, sizeof record.path, ac->path.s);
-  dsc_log_field(record.node, sizeof record.node, node);
-  dsc_log_field(record.error, sizeof record.error, error);
-  dsc_log_field(record.msg, sizeof record.msg, DSC_STR_LITERAL("call made by hand"));
-  dsc_notices_log(&frame->d->notices, &record);
-}
