@@ -123,6 +123,18 @@ describe("#registry a hostile Redis", function()
     end)
   end
 
+  it("that greets and hangs up again and again is told once or twice, not each time", function()
+    local s = scripted.redis{ SUBSCRIBE = "close" }
+    local log = nodes.log()
+    local d = assert(discover.open("redis://" .. s.addr .. "/15",
+      { start_timeout = 0.1, logger = log.logger, calls = { other = {} } }))
+    s:wait(function() return s:connections() >= 9 end, 20, "eight tries")
+    d:registered()
+    assert.is_true(#log.records >= 1 and #log.records <= 4, log:text())
+    d:stop()
+    s:kill()
+  end)
+
   it("recovers from refusals on the same connection", function()
     local r = redis.start()
     r:cli("SET", "web", "a string")

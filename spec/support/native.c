@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -156,7 +157,7 @@ static int l_threads(lua_State *L)
 {
   int n = lua_gettop(L);
   worker *all = calloc((size_t)n, sizeof *all);
-  const char *error = NULL;
+  bool failed = false;
   for (int i = 0; i < n; i++) {
     all[i].code = strdup(luaL_checkstring(L, i + 1));
     pthread_create(&all[i].thread, NULL, work, &all[i]);
@@ -164,16 +165,15 @@ static int l_threads(lua_State *L)
   for (int i = 0; i < n; i++) {
     pthread_join(all[i].thread, NULL);
     free(all[i].code);
-    if (all[i].error[0] && !error) error = lua_pushstring(L, all[i].error);
+    if (!all[i].error[0] || failed) continue;
+    failed = true;
+    lua_pushnil(L);
+    lua_pushstring(L, all[i].error);
   }
   free(all);
-  if (!error) {
-    lua_pushboolean(L, 1);
-    return 1;
-  }
-  lua_pushnil(L);
-  lua_pushstring(L, error);
-  return 2;
+  if (failed) return 2;
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 int luaopen_native(lua_State *L);
