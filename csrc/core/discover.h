@@ -178,7 +178,7 @@ dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request);
 ** dsc_discoverer_done() or until the app's deadline. Never waits: an app that is not followed is followed from now
 ** on. Runs the host's balancer, no route. `ud` is the app client's for it. Owner's thread, in a frame. Caller owns
 ** one reference. Fails: DSC_ENO_NODE, DSC_EINVALID, DSC_EAPP_NOT_FOUND,
-** DSC_EREGISTRY, DSC_ECALLBACK (balancers within balancers, too deep), DSC_EFORKED (in a child that the balancer forked),
+** DSC_EREGISTRY, DSC_ECALLBACK (balancers within balancers, too deep), DSC_EFORKED (a child that a balancer forked),
 ** DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_pick(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_node **node, dsc_why *why);
 
