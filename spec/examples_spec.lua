@@ -9,8 +9,9 @@ local wait = require "spec.support.wait"
 local describe_54 = _VERSION == "Lua 5.4" and describe or pending
 
 local function run(name, args, env)
+  local lua = table.concat(lua_run.interpreter "lua5.4", " ")
   local words = { proc.root() .. "/examples/run", proc.root() .. "/examples/" .. name .. ".lua",
-                  name = name, sanitize = true, env = { DISCOVER_BUILD = lua_run.build(), LUA = table.concat(lua_run.interpreter "lua5.4", " ") } }
+                  name = name, sanitize = true, env = { DISCOVER_BUILD = lua_run.build(), LUA = lua } }
   for _, word in ipairs(args or {}) do words[#words + 1] = word end
   for key, value in pairs(env or {}) do words.env[key] = value end
   return proc.start(words)
