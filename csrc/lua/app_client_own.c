@@ -31,7 +31,8 @@ static int next_node(lua_State *L, dsc_lua_ac *box, dsc_str addr, int request) {
     lua_pushnil(L);
   lua_rawseti(L, -2, DSC_AC_REQUEST);
   int u = push_self(L);
-  dsc_lua_node_prepare(L, u);
+  dsc_lua_discoverer *owner = lua_touserdata(L, u + 1);
+  dsc_lua_node_prepare(L, u, owner);
   lua_pushvalue(L, 1);
   box->own->ud = box;
   dsc_lua_app_client_begin(L, u, box);
@@ -42,7 +43,7 @@ static int next_node(lua_State *L, dsc_lua_ac *box, dsc_str addr, int request) {
   }
   dsc_lua_app_client_end(L, u, box);
   if (err) return dsc_compat_fail(L, err, &why);
-  dsc_lua_node_push_picked(L, u, node);
+  dsc_lua_node_push_picked(L, u, owner, node);
   return 1;
 }
 

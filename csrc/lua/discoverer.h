@@ -35,6 +35,7 @@ typedef struct dsc_lua_discoverer {
   /* owner's thread only */
   dsc_discoverer *d; /* NULL: never opened or collected */
   bool has_route, has_next, has_response, has_logger, has_event;
+  bool has_spare; /* DSC_U_SPARE is filled */
   uint32_t start_timeout_ms;
   size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
   uint32_t n_nodes, nodes_sweep; /* entries of DSC_U_NODES, and when to look for gone ones */

@@ -47,7 +47,7 @@ static int discoverer_pick(lua_State *L) {
   why.text[0] = '\0';
   dsc_compat_get_user(L, 1);
   int u = lua_gettop(L);
-  dsc_lua_node_prepare(L, u);
+  dsc_lua_node_prepare(L, u, box);
   if (box->has_next) {
     err = pick_with_hooks(L, u, app, key, &node, &why);
   } else {
@@ -58,7 +58,7 @@ static int discoverer_pick(lua_State *L) {
     }
   }
   if (err) return dsc_compat_fail(L, err, &why);
-  dsc_lua_node_push_picked(L, u, node);
+  dsc_lua_node_push_picked(L, u, box, node);
   return 1;
 }
 

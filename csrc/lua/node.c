@@ -28,14 +28,12 @@ static node_box *push_empty(lua_State *L, int u) {
   return box;
 }
 
-void dsc_lua_node_prepare(lua_State *L, int u) {
-  lua_rawgeti(L, u, DSC_U_SPARE);
-  if (!lua_touserdata(L, -1)) {
-    u = lua_absindex(L, u);
-    push_empty(L, u);
-    lua_rawseti(L, u, DSC_U_SPARE);
-  }
-  lua_pop(L, 1);
+void dsc_lua_node_prepare(lua_State *L, int u, dsc_lua_discoverer *box) {
+  if (box->has_spare) return;
+  u = lua_absindex(L, u);
+  push_empty(L, u);
+  lua_rawseti(L, u, DSC_U_SPARE);
+  box->has_spare = true;
 }
 
 /* Pushes two values, the second one the cached userdata; false (and nothing pushed) when there is none. */
@@ -85,7 +83,7 @@ void dsc_lua_node_push(lua_State *L, int u, dsc_node *node) {
   cache(L, u, node);
 }
 
-void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node) {
+void dsc_lua_node_push_picked(lua_State *L, int u, dsc_lua_discoverer *owner, dsc_node *node) {
   if (push_cached(L, u, node)) {
     dsc_node_unref(node);
     return;
@@ -93,7 +91,10 @@ void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node) {
   u = lua_absindex(L, u);
   lua_rawgeti(L, u, DSC_U_SPARE);
   node_box *box = lua_touserdata(L, -1);
+  /* a callback of this very pick may have picked too, and taken the spare */
+  if (!box) box = push_empty(L, u);
   box->node = node;
+  owner->has_spare = false;
   lua_pushboolean(L, 0);
   lua_rawseti(L, u, DSC_U_SPARE);
   cache(L, u, node);

@@ -14,11 +14,11 @@ void dsc_lua_node_open(lua_State *L);
 void dsc_lua_node_push(lua_State *L, int u, dsc_node *node);
 
 /* Makes sure that dsc_lua_node_push_picked() needs no memory before it owns the reference. Owner's thread. */
-void dsc_lua_node_prepare(lua_State *L, int u);
+void dsc_lua_node_prepare(lua_State *L, int u, dsc_lua_discoverer *box);
 
 /* Pushes the userdata of `node` (maybe above other values) and takes its reference over, also when it raises.
 ** Owner's thread. */
-void dsc_lua_node_push_picked(lua_State *L, int u, dsc_node *node);
+void dsc_lua_node_push_picked(lua_State *L, int u, dsc_lua_discoverer *owner, dsc_node *node);
 
 /* Returns the node of the userdata at `index`, NULL when it is none. Owner's thread. Borrowed while the userdata
 ** lives. Raises nothing. */

@@ -31,6 +31,22 @@ describe("#api node", function()
     assert.is_true(rawequal(n, d:get_app_nodes("app")["127.0.0.1:81"]))
   end)
 
+  it("is picked while a callback of the same pick picks another for the first time", function()
+    local nested
+    d:on_event(function(e)
+      -- An event of the callback's own waits for the next method: that is the pick below.
+      if e.node == "127.0.0.1:83" then nested = d:pick "other" end
+      if e.node == "127.0.0.1:84" then assert(d:set_node("second", "127.0.0.1:83", 1)) end
+    end)
+    assert(d:set_node("other", "127.0.0.1:82", 1))
+    assert(d:set_node("fresh", "127.0.0.1:85", 1))
+    assert(d:set_node("first", "127.0.0.1:84", 1))
+    local n = d:pick "fresh"
+    assert.equal("127.0.0.1:85", n.addr)
+    assert.equal("127.0.0.1:82", nested.addr)
+    assert.is_true(rawequal(n, d:pick "fresh"))
+  end)
+
   it("can be an IPv6 address or a name", function()
     assert(d:set_node("six", "[::1]:80", 1))
     local n = d:pick "six"
