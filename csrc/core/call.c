@@ -158,6 +158,13 @@ static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_s
   return dsc_step_next(&call->step, &broken, 0, 0);
 }
 
+/* True when the app has a node that this call has not tried. */
+static bool has_untried(const dsc_call *call) {
+  size_t tried = 0;
+  for (size_t i = 0; i < call->ac.n_tried; i++) tried += dsc_node_get_state(call->ac.tried[i]) != DSC_NODE_GONE;
+  return dsc_table_count(call->table, NULL) > tried;
+}
+
 /* Does what `action` says, and what follows from it, until the call waits or has ended. */
 static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
   for (;;) {
@@ -176,6 +183,10 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
       dsc_call_attempt_end(frame, call, &event);
       break;
     case DSC_STEP_SLEEP:
+      if (!has_untried(call)) { /* to wait for nobody would only make the failure late */
+        event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = DSC_ENO_NODE};
+        break;
+      }
       if (start_timer(call, call->step.sleep_ms)) {
         call->wait = DSC_CALL_WAITS_TIME;
         return;

@@ -98,7 +98,7 @@ struct dsc_registry {
   dsc_map owns, apps;
   bool commands, messages; /* what of the store stands */
   bool failed;             /* the last try to connect did not succeed */
-  bool told_down, told_up;
+  bool told_down, told_up, told_denied;
   bool unsteady;           /* went down soon after it was told to be back: told again once it has stood for a while */
   uint64_t up_ms, back_ms; /* when it came up; when it was told to be back, 0: never */
   bool closing, no_reap;

@@ -17,10 +17,10 @@
 #include "core/registry_impl.h"
 #include "net/signal.h"
 
-#define GOODBYE_MS 1000
+#define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
-#define STEADY_MS 5000
-#define CLOSE_ROUNDS 400 /* of 5 ms, for connections to be closed; two are usual */
+#define STEADY_MS       5000
+#define CLOSE_ROUNDS    400 /* of 5 ms, for connections to be closed; two are usual */
 
 bool dsc_registry_run_is_forked(const dsc_registry *r) {
   return dsc_fork_is_stale(r->generation);
@@ -31,7 +31,7 @@ bool dsc_registry_run_is_forked(const dsc_registry *r) {
 static void tell_up_locked(dsc_registry *r, uint64_t now) {
   if (r->told_down) r->back_ms = now;
   if (r->told_down) dsc_registry_tell_log(r, DSC_LOG_WARN, "the registry %s is back", r->config.text);
-  r->told_down = false;
+  r->told_down = r->told_denied = false;
   r->told_up = true;
   dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_UP, dsc_str_of(""), dsc_str_of(""), NULL);
 }
@@ -138,8 +138,9 @@ static void tell_up_or_down_locked(dsc_registry *r, bool denied, const char *why
   if (up) {
     r->up_ms = now;
     if (!r->unsteady && (r->told_down || !r->told_up)) tell_up_locked(r, now);
-  } else if (why[0] && !r->told_down) {
+  } else if (why[0] && (!r->told_down || (denied && !r->told_denied))) { /* a down that turns into a refusal is news */
     r->told_down = true;
+    r->told_denied = denied;
     r->unsteady = r->back_ms && now < r->back_ms + STEADY_MS;
     dsc_registry_tell_log(r, DSC_LOG_ERROR, "the registry %s %s, trying on: %s", r->config.text,
                           denied ? "refuses the credentials" : "cannot be reached", why);

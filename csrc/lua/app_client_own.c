@@ -5,6 +5,7 @@
 */
 #include "lua/app_client.h"
 #include "lua/node.h"
+#include "lua/options.h"
 
 static dsc_lua_ac *check_own(lua_State *L, const char *method) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
@@ -96,11 +97,10 @@ static int app_client_log(lua_State *L) {
   dsc_lua_ac *box = dsc_lua_app_client_check(L);
   dsc_node *node = dsc_lua_node_test(L, 2);
   dsc_str addr = node ? dsc_node_addr(node) : dsc_compat_check_str(L, 2);
-  if (lua_type(L, 3) != LUA_TNUMBER) return dsc_compat_type_error(L, 3, "seconds");
-  double seconds = (double)lua_tonumber(L, 3);
+  double seconds = 0;
+  dsc_err bad = dsc_lua_options_seconds(L, 3, "log", &seconds, &why);
   dsc_str error = dsc_compat_opt_str(L, 4);
-  if (!(seconds >= 0 && seconds < 1e9))
-    return dsc_compat_fail(L, dsc_fail(&why, DSC_EINVALID, "log: seconds are out of range"), &why);
+  if (bad) return dsc_compat_fail(L, bad, &why);
   int u = push_self(L);
   dsc_err err = dsc_lua_discoverer_enter(L, u + 1, &frame, &why);
   if (!err) {

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "lua/headers.h"
+#include "lua/options.h"
 
 #define NODE "discover.node"
 
@@ -203,8 +204,9 @@ static int node_done(lua_State *L) {
   dsc_node *node = check(L);
   dsc_err err = read_outcome(L, &outcome, &why);
   if (!lua_isnoneornil(L, 3)) {
-    if (lua_type(L, 3) != LUA_TNUMBER) return dsc_compat_type_error(L, 3, "seconds");
-    if (!err && !(lua_tonumber(L, 3) >= 0)) err = dsc_fail(&why, DSC_EINVALID, "done: seconds are not negative");
+    double seconds;
+    dsc_err bad = dsc_lua_options_seconds(L, 3, "done", &seconds, &why);
+    if (!err) err = bad;
   }
   dsc_compat_get_user(L, 1);
   lua_rawgeti(L, -1, DSC_U_SELF);

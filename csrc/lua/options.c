@@ -139,6 +139,18 @@ dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what,
   return err;
 }
 
+dsc_err dsc_lua_options_seconds(lua_State *L, int arg, const char *what, double *seconds, dsc_why *why) {
+  uint32_t ms = 0;
+  if (lua_type(L, arg) != LUA_TNUMBER) {
+    dsc_err err = dsc_lua_options_time(L, arg, arg, what, &ms, why);
+    *seconds = ms / 1000.0;
+    return err;
+  }
+  *seconds = (double)lua_tonumber(L, arg);
+  if (*seconds >= 0 && *seconds < 1e9) return DSC_OK;
+  return dsc_fail(why, DSC_EINVALID, "%s: seconds: out of range: 0 to 1e9", what);
+}
+
 dsc_err dsc_lua_options_count(lua_State *L, int index, int arg, const char *what, uint32_t min, uint32_t max,
                               uint32_t *value, dsc_why *why) {
   int64_t number = 0;

@@ -30,6 +30,10 @@ typedef struct dsc_lua_option {
 dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what, const dsc_lua_option *known,
                              void *target, dsc_why *why);
 
+/* Reads argument `arg` as how long something took: seconds, or a string with a unit. Owner's thread. Raises: another
+** type. Fails: DSC_EINVALID with `why`. */
+dsc_err dsc_lua_options_seconds(lua_State *L, int arg, const char *what, double *seconds, dsc_why *why);
+
 /* Reads a time (seconds or a string with a unit) of at most 49 days. Owner's thread. Fails: DSC_EINVALID with `why`.
 ** Raises: wrong types. */
 dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what, uint32_t *ms, dsc_why *why);

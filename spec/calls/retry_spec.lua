@@ -3,6 +3,7 @@ local calls = require "spec.support.calls"
 local port = require "spec.support.port"
 local scripted = require "spec.support.scripted"
 local service = require "spec.support.service"
+local wait = require "spec.support.wait"
 
 local FIRST = calls.FIRST
 
@@ -34,6 +35,18 @@ describe("a dead node #api", function()
     assert.is_nil(res.trace[2].err)
     assert.equal(200, res.trace[2].status)
     for _, attempt in ipairs(res.trace) do assert.is_true(attempt.seconds >= 0 and attempt.seconds < 10) end
+  end)
+
+  it("is not waited for when there is no other left", function()
+    local d = calls.client{ port.refused().addr, port.refused().addr }
+    local waited = 0
+    for _ = 1, 40 do
+      local res = d:get("svc", "/")
+      ended(res, "all_failed", 2)
+      waited = waited + res.elapsed - res.trace[1].seconds - res.trace[2].seconds
+    end
+    -- A back-off of up to 50 ms after the last attempt would make about a second of it.
+    assert.is_true(waited < wait.scale(0.2), waited)
   end)
 
   it("that dies in the middle of many calls fails none of them", function()

@@ -55,6 +55,18 @@ TEST(idle_nodes_take_turns) {
   end_table(table);
 }
 
+TEST(idle_nodes_take_turns_by_weight) {
+  static const uint32_t weights[] = {1, 2, 7};
+  dsc_table *table = table_of(weights, COUNT(weights));
+  dsc_pick pick = quiet();
+  size_t counts[3];
+  count_picks(table, &pick, 10000, counts, 3);
+  assert_in_range(counts[0], 999, 1001);
+  assert_in_range(counts[1], 1999, 2001);
+  assert_in_range(counts[2], 6999, 7001);
+  end_table(table);
+}
+
 TEST(calls_of_other_balancers_count) {
   static const uint32_t weights[] = {10, 10};
   dsc_table *table = table_of(weights, COUNT(weights));
@@ -88,11 +100,11 @@ TEST(it_agrees_with_a_naive_search) {
     }
     double least = 1e9;
     for (size_t i = 0; i < COUNT(weights); i++) {
-      double key = (dsc_node_in_flight(peek(table, i)) + 1.0) / weights[i];
+      double key = dsc_node_in_flight(peek(table, i)) / (double)weights[i];
       if (key < least) least = key;
     }
     dsc_node *node = open[n_open++] = begin(table);
-    assert_true(dsc_node_in_flight(node) / (double)dsc_node_weight(node) == least);
+    assert_true((dsc_node_in_flight(node) - 1) / (double)dsc_node_weight(node) == least);
   }
   while (n_open > 0) end(table, open[--n_open]);
   end_table(table);
@@ -103,6 +115,7 @@ int main(void) {
       LEAK_FREE(calls_in_flight_are_spread_by_weight),
       LEAK_FREE(a_slow_node_is_spared),
       LEAK_FREE(idle_nodes_take_turns),
+      LEAK_FREE(idle_nodes_take_turns_by_weight),
       LEAK_FREE(calls_of_other_balancers_count),
       LEAK_FREE(it_agrees_with_a_naive_search),
   };
