@@ -94,6 +94,22 @@ describe("#registry Redis comes late", function()
     r:kill()
   end)
 
+  it("credentials that are refused only after an outage are told", function()
+    local r = redis.start()
+    local log = nodes.log()
+    local d = assert(discover.start(r:url(), "web", "127.0.0.1:1", { logger = log.logger }))
+    assert.is_true(d:registered())
+    local admin = r:connect()
+    admin:call("CONFIG", "SET", "requirepass", "later")
+    admin:call("CLIENT", "KILL", "TYPE", "pubsub")
+    admin:call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    -- d is asked something each time, so that its logger gets its records.
+    wait.until_true(function() return not d:is_client() and d:ready(0) ~= 0 and
+      log:count "refuses the credentials" == 1 end, 5, "the log line")
+    d:stop()
+    r:kill()
+  end)
+
   it("refused credentials are not tried in a hurry", function()
     local r = redis.start{ password = "right" }
     local d = assert(discover.start(r:url{ password = "wrong" }, "web", "127.0.0.1:1",
