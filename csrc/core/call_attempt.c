@@ -114,8 +114,8 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
   dsc_counters_attempt(dsc_registry_counters(d->registry), event->err, event->status, call->step.attempts > 1);
   dsc_counters_attempt(dsc_table_counters(call->table), event->err, event->status, call->step.attempts > 1);
   dsc_result_trace(call->result, dsc_node_addr(call->node), event->status, event->err, seconds);
-  dsc_discoverer_log_attempt(d, &call->ac, dsc_node_addr(call->node), event->err, event->status, seconds,
-                             call->why.text, call->request_id);
+  dsc_discoverer_log_attempt(frame, call->request, &call->ac, dsc_node_addr(call->node), event->err, event->status,
+                             seconds, call->why.text, call->request_id);
   tell_host(frame, call, event->err, event->status, seconds);
   snprintf(call->result->node, sizeof call->result->node, "%s", call->node->addr);
   dsc_node_unref(call->node);

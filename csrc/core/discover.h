@@ -168,6 +168,10 @@ typedef struct dsc_request {
   bool has_max_body;
   uint64_t max_body;
   void *ud; /* becomes the app client's */
+
+  /* A logger of the call's own: gets the records of its attempts, of every level, instead of the discoverer's. May not
+  ** jump out. NULL: none. Owner's thread, in a frame. */
+  void (*on_log)(void *ctx, void *ud, const dsc_log_record *record);
 } dsc_request;
 
 /* Makes a call and waits for its end. Owner's thread, in a frame; runs the loop and callbacks. Caller owns the

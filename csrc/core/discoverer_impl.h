@@ -112,9 +112,10 @@ dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table
 dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
                               uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why);
 
-/* Writes the record of an attempt, if anybody wants it. Owner's thread. */
-void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
-                                double seconds, const char *why, dsc_str request_id);
+/* Writes the record of an attempt, if anybody wants it: to the call's own logger if it has one, else to the
+** discoverer's. In a frame, owner's thread. */
+void dsc_discoverer_log_attempt(dsc_frame *frame, const dsc_request *request, const dsc_app_client *ac, dsc_str node,
+                                dsc_err err, int status, double seconds, const char *why, dsc_str request_id);
 
 /* Forgets what picks found: configs changed. Owner's thread. */
 void dsc_discoverer_clear_picks(dsc_discoverer *d);

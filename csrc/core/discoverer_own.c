@@ -80,11 +80,12 @@ static dsc_log_record make_record(dsc_log_level level, const dsc_app_client *ac,
   return record;
 }
 
-void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc_str node, dsc_err err, int status,
-                                double seconds, const char *why, dsc_str request_id) {
+void dsc_discoverer_log_attempt(dsc_frame *frame, const dsc_request *request, const dsc_app_client *ac, dsc_str node,
+                                dsc_err err, int status, double seconds, const char *why, dsc_str request_id) {
+  dsc_discoverer *d = frame->d;
   bool failed = err != DSC_OK || (status >= 502 && status <= 504);
   dsc_log_level level = failed ? DSC_LOG_WARN : DSC_LOG_INFO;
-  if ((int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
+  if (!request->on_log && (int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
   const char *msg = !failed ? "call" : why && *why ? why : "attempt failed";
   dsc_log_record record = make_record(level, ac, node, seconds, msg);
   dsc_log_field(record.request_id, sizeof record.request_id, request_id);
@@ -92,7 +93,13 @@ void dsc_discoverer_log_attempt(dsc_discoverer *d, const dsc_app_client *ac, dsc
     dsc_log_field(record.error, sizeof record.error, dsc_str_of(dsc_err_name(err)));
   else if (failed)
     snprintf(record.error, sizeof record.error, "status %d", status);
-  put_record(d, &record);
+  if (!request->on_log) {
+    put_record(d, &record);
+    return;
+  }
+  dsc_discoverer_begin_callback(d);
+  request->on_log(frame->ctx, request->ud, &record);
+  dsc_discoverer_end_callback(d);
 }
 
 void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str node, double seconds, dsc_str error) {

@@ -10,6 +10,7 @@
 #include "lua/app_client.h"
 #include "lua/caller.h"
 #include "lua/headers.h"
+#include "lua/hooks.h"
 #include "lua/json.h"
 #include "lua/options.h"
 #include "lua/result.h"
@@ -113,7 +114,9 @@ static int perform(lua_State *L, target *t, call *c) {
   dsc_lua_result *result = dsc_lua_result_push(L);
   int at = lua_gettop(L);
   prepare(L, t, c);
-  if (t->d->has_route || t->d->has_next || t->d->has_response)
+  bool has_logger = t->logger && !lua_isnil(L, t->logger);
+  if (has_logger) c->request.on_log = dsc_lua_hooks_on_call_log;
+  if (has_logger || t->d->has_route || t->d->has_next || t->d->has_response)
     call_with_hooks(L, t, c, result);
   else
     enter_and_call(L, t, c, result);

@@ -228,29 +228,47 @@ static void push_record(lua_State *L, const dsc_log_record *r) {
   lua_setmetatable(L, -2);
 }
 
-static void log_body(lua_State *L, job *j) {
-  lua_rawgeti(L, 1, DSC_U_LOGGER);
+/* Gives a record to the logger on top. */
+static void tell_logger(lua_State *L, const dsc_log_record *record) {
   if (lua_isfunction(L, -1)) {
-    push_record(L, j->record);
+    push_record(L, record);
     lua_call(L, 1, 0);
     return;
   }
-  lua_getfield(L, -1, dsc_log_level_name(j->record->level));
+  lua_getfield(L, -1, dsc_log_level_name(record->level));
   lua_insert(L, -2);
-  push_record(L, j->record);
+  push_record(L, record);
   lua_call(L, 2, 0);
 }
 
-static void on_log(void *ctx, void *ud, const dsc_log_record *record) {
+static void log_body(lua_State *L, job *j) {
+  lua_rawgeti(L, 1, DSC_U_LOGGER);
+  tell_logger(L, j->record);
+}
+
+static void call_log_body(lua_State *L, job *j) {
+  int v = push_ac(L, j);
+  lua_rawgeti(L, v, DSC_AC_LOGGER);
+  tell_logger(L, j->record);
+}
+
+/* Runs a logger; when it fails, both lines go to stderr: through the queue again they would never end. */
+static void log_by(dsc_lua_ctx *ctx, job *j) {
   dsc_why why = {""};
-  job j = {.body = log_body, .record = record};
-  (void)ud;
-  if (!protect(ctx, &j, DSC_ECALLBACK, &why)) return;
-  /* not through the queue again: that would never end */
-  dsc_log_record own = {.time = record->time, .level = DSC_LOG_ERROR, .used_time_ms = -1};
+  if (!protect(ctx, j, DSC_ECALLBACK, &why)) return;
+  dsc_log_record own = {.time = j->record->time, .level = DSC_LOG_ERROR, .used_time_ms = -1};
   snprintf(own.msg, sizeof own.msg, "callback: logger: %s", why.text);
   dsc_log_stderr(NULL, &own);
-  dsc_log_stderr(NULL, record);
+  dsc_log_stderr(NULL, j->record);
+}
+
+static void on_log(void *ctx, void *ud, const dsc_log_record *record) {
+  (void)ud;
+  log_by(ctx, &(job){.body = log_body, .record = record});
+}
+
+void dsc_lua_hooks_on_call_log(void *ctx, void *ud, const dsc_log_record *record) {
+  log_by(ctx, &(job){.body = call_log_body, .box = ud, .record = record});
 }
 
 dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box) {

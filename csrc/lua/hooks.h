@@ -26,6 +26,9 @@ void dsc_lua_hooks_set(lua_State *L, int self, int slot, int index);
 /* Returns the callbacks there are, as the core wants them. Owner's thread. Raises nothing. */
 dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box);
 
+/* The `on_log` of a request whose app client (`ud`: its box) has a logger. Owner's thread. Raises nothing. */
+void dsc_lua_hooks_on_call_log(void *ctx, void *ud, const dsc_log_record *record);
+
 /* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_apply(dsc_lua_discoverer *box);
 

@@ -243,7 +243,8 @@ function discoverer:request(method, app, path, data, headers) end
 ---@return discover.caller? caller, string? message, discover.code? code
 function discoverer:from(request) end
 
---- As from(). `logger` is what `ac.logger` shows to route and balancer; records go to the discoverer's logger.
+--- As from(). `logger` gets the records of the attempts of this caller, of every level, instead of the logger of the
+--- discoverer; route and balancer see it as `ac.logger`.
 ---@param request? discover.incoming
 ---@param logger? discover.logger
 ---@return discover.caller? caller, string? message, discover.code? code

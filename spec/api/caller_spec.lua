@@ -17,6 +17,31 @@ describe("#api calls and callers", function()
     return r:json()
   end
 
+  it("have a logger of their own if they are given one", function()
+    local own, common = {}, {}
+    assert(d:set_logger(function(record) common[#common + 1] = record end))
+    local c = d:new_caller({ headers = { ["X-Request-Id"] = "r1" } }, function(record) own[#own + 1] = record end)
+    assert.is_true(c:get("app", "/echo").ok)
+    assert.equal(1, #own)
+    local r = own[1]
+    assert.same({ "discover", "app", "GET", "/echo", s.addr, "info", "r1", 1 },
+      { r.type, r.app, r.method, r.path, r.node, r.level, r.request_id, r.attempts })
+    assert.equal(0, #common)
+    local warned
+    local t = setmetatable({}, { __index = { debug = error, info = error, error = error,
+                                             warn = function(_, record) warned = record end } })
+    assert.equal(503, d:new_caller(nil, t):get("app", "/status/503").status)
+    assert.equal("status 503", warned.error)
+    assert.is_true(d:get("app", "/echo").ok)
+    assert.equal(1, #common)
+    -- It may call, and fail, as any callback.
+    local nested
+    local bold = d:new_caller(nil, function() nested = d:get("app", "/echo") end)
+    assert.is_true(bold:get("app", "/echo").ok)
+    assert.is_true(nested.ok)
+    assert(d:set_logger(nil))
+  end)
+
   it("have a method for each verb", function()
     for _, who in ipairs { d, d:new_caller() } do
       assert.equal("GET", echo(who:get("app", "/echo")).method)
