@@ -146,7 +146,7 @@ static int at_of(const struct walk *w, const dsc_node *node) {
 
 /* What the heap ones must choose. */
 static double key_of(const dsc_node *node, int balancer) {
-  return balancer == DSC_BALANCER_LEAST_IN_FLIGHT ? (dsc_node_in_flight(node) + 1.0) / dsc_node_weight(node)
+  return balancer == DSC_BALANCER_LEAST_IN_FLIGHT ? dsc_node_in_flight(node) / (double)dsc_node_weight(node)
                                                   : node->load;
 }
 
