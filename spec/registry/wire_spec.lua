@@ -89,7 +89,9 @@ describe("#registry wire", function()
       monitor:wait "^PUBLISH"
       local said = {}
       for _, line in ipairs(monitor:lines(app)) do
-        if not line:find "SUBSCRIBE" then said[#said + 1] = line end
+        -- The look after the subscription (SETEX, HSETNX) may still be before it; nothing but the three comes after.
+        local is_before = #said == 0 and not line:find "^HDEL"
+        if not line:find "SUBSCRIBE" and not is_before then said[#said + 1] = line end
       end
       assert.same({
         ("HDEL %s %s"):format(app, ADDR),
