@@ -490,7 +490,7 @@ local node = {}
 
 --- Reports the outcome of a node that pick or app_client gave.
 ---@param outcome? integer|boolean an HTTP status (502 to 504 are failures) or whether it went well; nil: it did
----@param seconds? number how long it took
+---@param seconds? number|string how long it took
 ---@return true? ok, string? message, discover.code? code
 function node:done(outcome, seconds) end
 
@@ -522,7 +522,7 @@ function app_client:check_app() end
 
 --- Writes the log record of one attempt.
 ---@param where discover.node|string
----@param seconds number
+---@param seconds number|string
 ---@param err? string
 ---@return true? ok, string? message, discover.code? code
 function app_client:log(where, seconds, err) end
