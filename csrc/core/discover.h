@@ -13,8 +13,11 @@
 #define DSC_CORE_DISCOVER_H
 
 #include "core/app_client.h"
+#include "core/body.h"
 #include "core/event.h"
 #include "core/stats.h"
+#include "core/stream.h"
+#include "core/websocket.h"
 #include "model/balancer.h"
 #include "model/config.h"
 #include "model/headers.h"
@@ -52,6 +55,9 @@ typedef struct dsc_hooks {
 
   void (*on_event)(void *ctx, void *ud, const dsc_event *event);
   void (*on_log)(void *ctx, void *ud, const dsc_log_record *record);
+
+  /* A message of a WebSocket that listens; `message` NULL: it ended. `listener` is the ud of dsc_websocket_listen(). */
+  void (*on_message)(void *ctx, void *ud, dsc_websocket *ws, void *listener, const dsc_ws_message *message);
 } dsc_hooks;
 
 typedef struct dsc_options {
@@ -159,6 +165,7 @@ typedef struct dsc_request {
   const dsc_headers *relayed; /* by dsc_discoverer_relay(); NULL: none */
   dsc_str body;
   bool has_body;
+  dsc_body *source;                               /* instead of `body`; NULL: none; one call's only */
   bool no_body;                                   /* send none, whatever a route sets */
   dsc_str node;                                   /* pinned to this address; "": not */
   dsc_str key;                                    /* for `hash`; p NULL: none */
@@ -169,6 +176,10 @@ typedef struct dsc_request {
   uint64_t max_body;
   void *ud; /* becomes the app client's */
 
+  /* How far the bodies are, at most once per turn of the loop and once at the end; totals are -1 while unknown. Fails:
+  ** DSC_ECALLBACK with `why`: the call (or its stream) ends with it. May not jump out. NULL: none. In a frame. */
+  dsc_err (*on_progress)(void *ctx, void *ud, const dsc_http_progress *progress, dsc_why *why);
+
   /* A logger of the call's own: gets the records of its attempts, of every level, instead of the discoverer's. May not
   ** jump out. NULL: none. Owner's thread, in a frame. */
   void (*on_log)(void *ctx, void *ud, const dsc_log_record *record);
@@ -177,6 +188,12 @@ typedef struct dsc_request {
 /* Makes a call and waits for its end. Owner's thread, in a frame; runs the loop and callbacks. Caller owns the
 ** result. Bad arguments are in the result (DSC_EINVALID). Fails: NULL: no memory for a result. */
 dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request);
+
+/* As dsc_discoverer_call(), but returns when the headers of the answer that counts are there: `*stream` gives its body
+** (NULL when there was no answer; the result has no body). No retry after that. Unless the request itself has a
+** max_body, the stream has no limit. Owner's thread, in a frame. Caller owns result and stream: dsc_stream_free(). What
+** `request` points to is borrowed until the stream ends if it has on_progress, else until this returns. Fails: NULL. */
+dsc_result *dsc_discoverer_call_stream(dsc_frame *frame, const dsc_request *request, dsc_stream **stream);
 
 /* Picks a node of `app` for a call that is made elsewhere: counts it as used and in flight until
 ** dsc_discoverer_done() or until the app's deadline. Never waits: an app that is not followed is followed from now

@@ -22,6 +22,13 @@ typedef struct dsc_app_entry {
   dsc_table *table;        /* a reference */
 } dsc_app_entry;
 
+/* Something that waits to call the host's code (a WebSocket with a message, later a future that completed): run only by
+** methods that dispatch, outside of every other callback. */
+typedef struct dsc_delivery {
+  dsc_link link; /* in d->deliveries, or in none */
+  void (*run)(dsc_frame *frame, struct dsc_delivery *delivery);
+} dsc_delivery;
+
 struct dsc_discoverer {
   /* constant */
   uint32_t generation; /* of the process, see base/fork.h */

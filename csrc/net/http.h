@@ -14,12 +14,38 @@
 #include "model/headers.h"
 #include "net/loop.h"
 #include "net/resolve.h"
+#include "net/tls.h"
 
 #define DSC_HTTP_MAX_CONNECTIONS  256
 #define DSC_HTTP_MAX_HEADER_BYTES (300 * 1024)
 
 typedef struct dsc_http dsc_http;
 typedef struct dsc_http_attempt dsc_http_attempt;
+typedef struct dsc_http_answer dsc_http_answer;
+
+/* A body that is read piece by piece while it is sent. Its functions run inside the loop: no user code. */
+#define DSC_HTTP_SOURCE_LATER  (-1) /* nothing yet: dsc_http_resume() follows */
+#define DSC_HTTP_SOURCE_FAILED (-2) /* the attempt ends DSC_EIO, `ours`; the owner knows why */
+
+typedef struct dsc_http_source {
+  void *ud;
+  int64_t size;                                         /* bytes, -1: not known, sent in chunks */
+  ptrdiff_t (*read)(void *ud, char *bytes, size_t max); /* returns the number of bytes, 0: the end */
+  bool (*rewind)(void *ud);                             /* back to the beginning; false: it can't */
+} dsc_http_source;
+
+/* What the owner of an attempt hears besides its end. Called inside the loop, with the ud of `done`. */
+typedef struct dsc_http_flow {
+  bool stream;   /* `opened` is called, the body is fetched by dsc_http_read(), and waits in the socket until it is */
+  bool progress; /* `moved` is also called when bytes were sent or received */
+  void (*opened)(void *ud, dsc_http_answer *answer); /* the final headers are there; the receiver may take them */
+  void (*moved)(void *ud);                           /* bytes can be read, or progress was made; NULL: not wanted */
+} dsc_http_flow;
+
+typedef struct dsc_http_progress {
+  uint64_t sent, received;     /* bytes of the bodies; received ones as decoded */
+  int64_t to_send, to_receive; /* -1: not known */
+} dsc_http_progress;
 
 typedef struct dsc_http_request {
   /* all borrowed until the completion */
@@ -31,16 +57,21 @@ typedef struct dsc_http_request {
   const dsc_headers *headers; /* all of them, NULL: none; without a Host header `addr` is sent */
   const char *secret_name;    /* a header whose value is `secret`; NULL: none */
   dsc_secret *secret;
-  const void *body; /* NULL: no body */
+  const void *body; /* NULL: no body, or a source */
   size_t body_len;
-  uint32_t timeout_ms;         /* the whole attempt, name look-up included */
-  uint32_t connect_timeout_ms; /* within it */
-  uint64_t max_body;           /* decoded bytes */
-  bool may_repeat;             /* may be sent again on a fresh connection */
+  const dsc_http_source *source; /* NULL: none */
+  const dsc_http_flow *flow;     /* NULL: only `done` */
+  dsc_tls *tls;                  /* NULL: plain; a reference is not taken */
+  bool http2;                    /* plain: by prior knowledge; TLS: offered, 1.1 if the node has no more */
+  uint32_t timeout_ms;           /* the whole attempt, name look-up included */
+  uint32_t connect_timeout_ms;   /* within it */
+  uint64_t max_body;             /* decoded bytes */
+  bool may_repeat;               /* may be sent again on a fresh connection */
+  /* once a stream was opened, timeout_ms is the longest silence of the node while bytes of it are wanted */
 } dsc_http_request;
 
-typedef struct dsc_http_answer {
-  dsc_err err; /* DSC_OK when there is a whole answer; TIMEOUT CONNECT PROTOCOL TOO_LARGE IO NOMEM INVALID */
+struct dsc_http_answer {
+  dsc_err err; /* DSC_OK when there is a whole answer; TIMEOUT CONNECT TLS PROTOCOL TOO_LARGE IO NOMEM INVALID */
   char why[256];
   bool ours;    /* the fault is this process's (EMFILE, ENOMEM, EADDRNOTAVAIL, ...): not held against the node */
   bool sent;    /* something of the request may have reached the node */
@@ -49,9 +80,10 @@ typedef struct dsc_http_answer {
   int http_major, http_minor;
   char reason[128];
   dsc_headers headers; /* of the final answer; the receiver may take the content (leave it initialised) */
-  char *body;          /* owned by the receiver once taken (set to NULL), else freed after `done` */
+  bool unprocessed;    /* the node said that it did not begin to process it (REFUSED_STREAM, GOAWAY) */
+  char *body;          /* the receiver's once taken (set to NULL), else freed; of a stream: what was not read yet */
   size_t body_len;
-} dsc_http_answer;
+};
 
 typedef void (*dsc_http_done)(void *ud, dsc_http_answer *answer);
 
@@ -68,6 +100,16 @@ void dsc_http_free(dsc_http *http);
 ** (`why`); `done` is then never called. */
 dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_done done, void *ud,
                       dsc_http_attempt **attempt, dsc_why *why);
+
+/* Takes up to `max` bytes of a stream's body that have come, and lets more come. Loop thread, between `opened` and
+** `done`. Returns how many; 0: none for now. */
+size_t dsc_http_read(dsc_http_attempt *attempt, char *bytes, size_t max);
+
+/* Lets the source be asked again. Loop thread. NULL is allowed. */
+void dsc_http_resume(dsc_http_attempt *attempt);
+
+/* Says how far an attempt is. Loop thread. */
+void dsc_http_get_progress(const dsc_http_attempt *attempt, dsc_http_progress *progress);
 
 /* Breaks an attempt off: its connection is closed, `done` will not be called. Loop thread. NULL is allowed. */
 void dsc_http_cancel(dsc_http_attempt *attempt);
