@@ -16,6 +16,29 @@ dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index) {
   return dsc_compat_test(L, index, CALLER);
 }
 
+void dsc_lua_caller_target(lua_State *L, dsc_lua_target *t) {
+  *t = (dsc_lua_target){0};
+  t->caller = dsc_lua_caller_test(L, 1);
+  if (!t->caller) {
+    t->d = dsc_lua_discoverer_check(L, 1);
+    t->self = 1;
+    dsc_compat_get_user(L, 1);
+    t->u = lua_gettop(L);
+    return;
+  }
+  dsc_compat_get_user(L, 1);
+  int v = lua_gettop(L);
+  lua_rawgeti(L, v, DSC_CALLER_U);
+  lua_rawgeti(L, v + 1, DSC_U_SELF);
+  lua_rawgeti(L, v, DSC_CALLER_REQUEST);
+  lua_rawgeti(L, v, DSC_CALLER_LOGGER);
+  t->u = v + 1;
+  t->self = v + 2;
+  t->request = v + 3;
+  t->logger = v + 4;
+  t->d = lua_touserdata(L, t->self);
+}
+
 /* Asks an object for one header; `headers` is its index. A value that is no string is as good as none. */
 static void ask(lua_State *L, int headers, const char *name, dsc_headers *out) {
   lua_getfield(L, headers, "get");

@@ -15,11 +15,23 @@ typedef struct dsc_lua_caller {
   bool no_body;
 } dsc_lua_caller;
 
+/* Who calls: a discoverer, or a caller of one. */
+typedef struct dsc_lua_target {
+  dsc_lua_discoverer *d;
+  int self;                     /* stack index of the discoverer */
+  int u;                        /* of its user value */
+  int request, logger;          /* of the caller's, 0: none */
+  const dsc_lua_caller *caller; /* NULL: the discoverer itself */
+} dsc_lua_target;
+
 /* Makes the type. Owner's thread. */
 void dsc_lua_caller_open(lua_State *L);
 
 /* Returns the caller at `index`, NULL when it is none. Owner's thread. Raises nothing. */
 dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index);
+
+/* Finds out who calls, at index 1; pushes what that consists of. Owner's thread. Raises: another type. */
+void dsc_lua_caller_target(lua_State *L, dsc_lua_target *t);
 
 /* d:from(request). Owner's thread. */
 int dsc_lua_caller_from(lua_State *L);

@@ -15,15 +15,6 @@
 #include "lua/options.h"
 #include "lua/result.h"
 
-/* Who calls: a discoverer or a caller of one. */
-typedef struct target {
-  dsc_lua_discoverer *d;
-  int self;                     /* stack index of the discoverer */
-  int u;                        /* of its user value */
-  int request, logger;          /* of the caller's, 0: none */
-  const dsc_lua_caller *caller; /* NULL: the discoverer itself */
-} target;
-
 /* What is called. `data` and `headers` are stack indices, 0: none. */
 typedef struct call {
   dsc_request request;
@@ -32,32 +23,8 @@ typedef struct call {
   dsc_why why;
 } call;
 
-/* Pushes what the target consists of, after the arguments. */
-static void find_target(lua_State *L, target *t) {
-  *t = (target){0};
-  t->caller = dsc_lua_caller_test(L, 1);
-  if (!t->caller) {
-    t->d = dsc_lua_discoverer_check(L, 1);
-    t->self = 1;
-    dsc_compat_get_user(L, 1);
-    t->u = lua_gettop(L);
-    return;
-  }
-  dsc_compat_get_user(L, 1);
-  int v = lua_gettop(L);
-  lua_rawgeti(L, v, DSC_CALLER_U);
-  lua_rawgeti(L, v + 1, DSC_U_SELF);
-  lua_rawgeti(L, v, DSC_CALLER_REQUEST);
-  lua_rawgeti(L, v, DSC_CALLER_LOGGER);
-  t->u = v + 1;
-  t->self = v + 2;
-  t->request = v + 3;
-  t->logger = v + 4;
-  t->d = lua_touserdata(L, t->self);
-}
-
 /* Reads the headers; pushes their box. A table as data makes its body here, unless a route may want it as it is. */
-static void prepare(lua_State *L, const target *t, call *c) {
+static void prepare(lua_State *L, const dsc_lua_target *t, call *c) {
   dsc_headers *headers = NULL;
   if (c->headers || c->data) headers = dsc_lua_headers_push_box(L);
   if (c->headers) dsc_lua_headers_read(L, c->headers, c->headers, "headers", headers);
@@ -79,7 +46,7 @@ static void prepare(lua_State *L, const target *t, call *c) {
 }
 
 /* The core part: nothing raises in here. `ac` may be NULL. */
-static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_result *result) {
+static void enter_and_call(lua_State *L, const dsc_lua_target *t, call *c, dsc_lua_result *result) {
   dsc_lua_frame frame;
   if (!c->err) c->err = dsc_lua_discoverer_enter(L, t->self, &frame, &c->why);
   if (c->err) {
@@ -90,7 +57,7 @@ static void enter_and_call(lua_State *L, const target *t, call *c, dsc_lua_resul
   dsc_lua_discoverer_leave(&frame);
 }
 
-static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_result *result) {
+static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, dsc_lua_result *result) {
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, c->data, t->request, t->logger);
   ac->data_pending = c->data && !c->request.has_body && !c->request.no_body;
   c->request.ud = ac;
@@ -105,7 +72,7 @@ static void call_with_hooks(lua_State *L, const target *t, call *c, dsc_lua_resu
 }
 
 /* Makes the call; the result is on top. */
-static int perform(lua_State *L, target *t, call *c) {
+static int perform(lua_State *L, dsc_lua_target *t, call *c) {
   luaL_checkstack(L, 12, "call");
   if (t->caller) {
     c->request.relayed = &t->caller->relayed;
@@ -139,10 +106,10 @@ static int check_data(lua_State *L, int arg) {
 
 /* self, app, path [, headers] */
 static int call_without_data(lua_State *L, const char *method) {
-  target t;
+  dsc_lua_target t;
   call c = {.request = {.method = dsc_str_of(method)}};
   lua_settop(L, 4);
-  find_target(L, &t);
+  dsc_lua_caller_target(L, &t);
   c.request.app = dsc_compat_check_str(L, 2);
   c.request.path = dsc_compat_check_str(L, 3);
   c.headers = check_table(L, 4, "table of headers");
@@ -151,10 +118,10 @@ static int call_without_data(lua_State *L, const char *method) {
 
 /* self, app, path [, data [, headers]] */
 static int call_with_data(lua_State *L, const char *method) {
-  target t;
+  dsc_lua_target t;
   call c = {.request = {.method = dsc_str_of(method)}};
   lua_settop(L, 5);
-  find_target(L, &t);
+  dsc_lua_caller_target(L, &t);
   c.request.app = dsc_compat_check_str(L, 2);
   c.request.path = dsc_compat_check_str(L, 3);
   c.data = check_data(L, 4);
@@ -239,11 +206,11 @@ static void require_part(lua_State *L, dsc_str part, const char *name) {
 }
 
 static int call_request_table(lua_State *L) {
-  target t;
+  dsc_lua_target t;
   request_table table = {{.method = DSC_STR_LITERAL("GET")}, {NULL, 0}};
   call c = {0};
   lua_settop(L, 2);
-  find_target(L, &t);
+  dsc_lua_caller_target(L, &t);
   c.err = dsc_lua_options_read(L, 2, 2, "request", request_options, &table, &c.why);
   c.request = table.request;
   require_part(L, c.request.app, "app");
@@ -262,11 +229,11 @@ static int call_request_table(lua_State *L) {
 
 /* self, method, app, path [, data [, headers]] or self, {method=, app=, path=, ...} */
 static int call_request(lua_State *L) {
-  target t;
+  dsc_lua_target t;
   call c = {0};
   if (lua_istable(L, 2)) return call_request_table(L);
   lua_settop(L, 6);
-  find_target(L, &t);
+  dsc_lua_caller_target(L, &t);
   c.request.method = dsc_compat_check_str(L, 2);
   c.request.app = dsc_compat_check_str(L, 3);
   c.request.path = dsc_compat_check_str(L, 4);
@@ -277,10 +244,10 @@ static int call_request(lua_State *L) {
 
 /* self, method, app, node, path [, data [, headers]]; returns the node's address too */
 static int call_request_with_node(lua_State *L) {
-  target t;
+  dsc_lua_target t;
   call c = {0};
   lua_settop(L, 7);
-  find_target(L, &t);
+  dsc_lua_caller_target(L, &t);
   c.request.method = dsc_compat_check_str(L, 2);
   c.request.app = dsc_compat_check_str(L, 3);
   c.request.node = dsc_compat_opt_str(L, 4);
