@@ -69,11 +69,14 @@ dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body,
   if (!has_body) {
     text_clear(&ac->body);
     ac->has_body = false;
+    ac->source = NULL;
     return DSC_OK;
   }
   dsc_err err = text_set(&ac->body, body, why);
-  if (err == DSC_OK) ac->has_body = true;
-  return err;
+  if (err) return err;
+  ac->has_body = true;
+  ac->source = NULL;
+  return DSC_OK;
 }
 
 dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why) {

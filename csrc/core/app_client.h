@@ -16,11 +16,14 @@ typedef struct dsc_text {
   char *own; /* NULL: borrowed */
 } dsc_text;
 
+struct dsc_body;
+
 typedef struct dsc_app_client {
   /* owner's thread only; a route may change these by the setters below */
   dsc_text app, method, path, body;
   bool has_body;
-  dsc_headers headers; /* the user's */
+  struct dsc_body *source; /* instead of `body`, borrowed from the request; NULL: none, or a route set another body */
+  dsc_headers headers;     /* the user's */
   /* owner's thread only; read by route and balancer */
   uint32_t attempts;
   dsc_node **tried; /* references, in order; points to `few` until there are more (so: never copy the struct) */
@@ -48,7 +51,8 @@ dsc_err dsc_app_client_set_method(dsc_app_client *ac, dsc_str method, dsc_why *w
 ** characters, '#', 64 KiB or more), DSC_ENOMEM with `why`. */
 dsc_err dsc_app_client_set_path(dsc_app_client *ac, dsc_str path, dsc_why *why);
 
-/* Replaces the body by a copy; `has_body` false: none is sent. Owner's thread. Fails: DSC_ENOMEM with `why`. */
+/* Replaces the body (and the source) by a copy; `has_body` false: none is sent. Owner's thread. Fails: DSC_ENOMEM with
+** `why`. */
 dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body, dsc_why *why);
 
 /* Checks names and values and copies them in, replacing the former headers. Owner's thread. Fails: DSC_EINVALID,

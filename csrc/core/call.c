@@ -50,6 +50,7 @@ static dsc_err take_request(dsc_call *call) {
   if (!err && request->node.n) err = dsc_addr_parse(&pinned, request->node, &call->why);
   ac->body.s = request->body; /* borrowed: a body may be large */
   ac->has_body = request->has_body;
+  ac->source = request->source;
   return err;
 }
 

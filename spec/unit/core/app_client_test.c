@@ -68,6 +68,20 @@ TEST(takes_the_body_away) {
   dsc_app_client_fini(&ac);
 }
 
+TEST(a_body_takes_the_source_away) {
+  struct dsc_body *source = (struct dsc_body *)&why; /* only its address matters */
+  for (int has_body = 0; has_body <= 1; has_body++) {
+    dsc_app_client ac;
+    dsc_app_client_init(&ac);
+    ac.source = source;
+    assert_int_equal(dsc_app_client_set_path(&ac, L("/x"), &why), DSC_OK);
+    assert_ptr_equal(ac.source, source);
+    assert_int_equal(dsc_app_client_set_body(&ac, L("x"), has_body, &why), DSC_OK);
+    assert_null(ac.source);
+    dsc_app_client_fini(&ac);
+  }
+}
+
 /* A refused value leaves the field as it was. */
 static void refuses(dsc_err (*set)(dsc_app_client *, dsc_str, dsc_why *), dsc_text *field, dsc_app_client *ac,
                     dsc_str value) {
@@ -195,6 +209,7 @@ int main(void) {
       cmocka_unit_test(keeps_copies),
       cmocka_unit_test(may_be_given_its_own_fields),
       cmocka_unit_test(takes_the_body_away),
+      cmocka_unit_test(a_body_takes_the_source_away),
       cmocka_unit_test(refuses_what_no_request_line_can_hold),
       cmocka_unit_test(bounds_the_path),
       cmocka_unit_test(checks_headers_and_keeps_the_old_ones),
