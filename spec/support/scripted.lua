@@ -8,7 +8,7 @@
 --   "read_request"  {"read", n}  {"send", bytes}  {"respond", status, body, "Name: value\r\n"}
 --   {"trickle", bytes, ms}  {"flood", bytes [, times]}  {"sleep", ms}  "hang"  "drain"  "close"  "rst"  "loop"
 --   {"redis", {NAME = reply or {first, then...}}}: a Redis that answers as usual but for these; raw reply bytes, or
---   "silent" or "close". A script that ends closes its connection.
+--   "silent" or "close". A script that ends closes its connection. WebSocket steps: see scripted_ws.lua.
 local json = require "dkjson"
 local proc = require "spec.support.proc"
 local wait = require "spec.support.wait"
@@ -44,6 +44,7 @@ function methods:start()
   local file = proc.write_file(self.dir .. "/script.json", json.encode(settings))
   self.p = proc.start{
     "lua5.4", proc.root() .. "/spec/support/scripted_main.lua", file, name = "scripted", stdout = self.dir .. "/log",
+    env = { LUA_PATH_5_4 = proc.root() .. "/?.lua;;" },
   }
   wait.until_true(function() return not self.p:alive() or proc.read_file(ready) end, 10, "scripted server to listen")
   assert(self.p:alive(), "the scripted server does not start:\n" .. self.p:output())

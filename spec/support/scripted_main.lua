@@ -109,6 +109,7 @@ local function read_request(conn)
     until size == 0
   end
   note(conn, "request", { method = method, path = path, headers = headers, body = body, head = head })
+  return headers
 end
 
 local function read_command(conn)
@@ -227,6 +228,10 @@ end
 
 -- Back to the first step.
 function steps.loop() return "again" end
+
+require "spec.support.scripted_ws"(steps, {
+  send = send, take = take, note = note, pause = pause, read_request = read_request,
+})
 
 local function play(conn, script)
   note(conn, "accept")

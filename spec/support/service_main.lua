@@ -2,11 +2,13 @@
 --
 --   lua5.4 service_main.lua <settings.json>
 --
+-- A request to /ws/echo, /ws/headers or /ws/name becomes a WebSocket.
 -- Settings: ready (file that gets "port\n" when it serves), port, and optionally app, registry, opts: then it
 -- registers itself with discover like any program would.
 local cqueues = require "cqueues"
 local http_headers = require "http.headers"
 local http_server = require "http.server"
+local http_websocket = require "http.websocket"
 local json = require "dkjson"
 
 local function read_settings(path)
@@ -129,8 +131,7 @@ local function controlled(stream, request)
   return true
 end
 
-local function read_request(stream)
-  local head = assert(stream:get_headers())
+local function read_request(stream, head)
   local target = head:get ":path"
   local request = {
     method = head:get ":method", target = target, path = target:match "^[^?]*",
@@ -150,8 +151,41 @@ local function read_request(stream)
   return request
 end
 
+-- ---------------------------------------------------------------- WebSockets
+local sockets = {}
+
+function sockets.echo(ws)
+  while true do
+    local data, kind = ws:receive()
+    if not data then return end
+    assert(ws:send(data, kind))
+  end
+end
+
+function sockets.headers(ws, request)
+  assert(ws:send(json.encode(request.headers), "text"))
+  sockets.echo(ws)
+end
+
+function sockets.name(ws)
+  while ws:receive() do assert(ws:send(tostring(port), "text")) end
+end
+
+local function on_websocket(stream, head)
+  local target, headers = head:get ":path", {}
+  for name, value in head:each() do headers[name] = headers[name] and headers[name] .. ", " .. value or value end
+  state.total = state.total + 1
+  state.requests["WS " .. target] = (state.requests["WS " .. target] or 0) + 1
+  local ws = assert(http_websocket.new_from_stream(stream, head))
+  assert(ws:accept())
+  sockets[target:match "^/ws/(%w+)" or "echo"](ws, { headers = headers })
+  ws:close()
+end
+
 local function on_stream(_, stream)
-  local request = read_request(stream)
+  local head = assert(stream:get_headers())
+  if (head:get "upgrade" or ""):lower() == "websocket" then return on_websocket(stream, head) end
+  local request = read_request(stream, head)
   local name = request.path:match "^/(%w+)" or ""
   if not hidden[name] then
     if not seen[stream.connection] then
