@@ -23,6 +23,10 @@ typedef struct dsc_stream dsc_stream;
 ** failed), NOMEM with `why`; the same again when it is asked again. */
 dsc_err dsc_stream_read(struct dsc_frame *frame, dsc_stream *stream, char *bytes, size_t max, size_t *n, dsc_why *why);
 
+/* Returns how much of it a host that wants all of it at once should take: the request's max_body, else the app's.
+** Owner's thread. */
+uint64_t dsc_stream_max_body(const dsc_stream *stream);
+
 /* True when all of the body was read, it failed, or it was closed. Owner's thread. */
 bool dsc_stream_ended(const dsc_stream *stream);
 
