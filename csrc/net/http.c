@@ -23,6 +23,7 @@ static pthread_once_t global_once = PTHREAD_ONCE_INIT;
 static CURLcode global_rc;
 
 static void init_global(void) {
+  dsc_tls_prepare();
   global_rc = curl_global_init(CURL_GLOBAL_DEFAULT);
   dsc_http_easy_init();
 }

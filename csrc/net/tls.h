@@ -18,6 +18,10 @@
 typedef struct dsc_tls dsc_tls;
 typedef struct dsc_tls_session dsc_tls_session;
 
+/* Sets OpenSSL up as this library needs it; must come before anything else that would (curl_global_init()). Any thread;
+** idempotent. */
+void dsc_tls_prepare(void);
+
 /* Finds or makes the setting. Any thread; reads files. Caller owns one reference. Fails: DSC_EINVALID with `why` that
 ** names the option and the file (missing, not PEM, the key does not belong to the certificate), DSC_ENOMEM. */
 dsc_err dsc_tls_get(dsc_tls **tls, const dsc_tls_config *config, dsc_why *why);
