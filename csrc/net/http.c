@@ -54,6 +54,7 @@ static void recycle(dsc_http_attempt *attempt) {
 
 static void deliver(dsc_http *http) {
   dsc_link *link;
+  dsc_http_flow_deliver(http);
   while ((link = dsc_list_pop(&http->ready))) {
     dsc_http_attempt *attempt = DSC_LIST_ENTRY(link, dsc_http_attempt, link);
     attempt->phase = DSC_HTTP_DELIVERED;
@@ -68,16 +69,56 @@ static void on_bell(void *ud) {
   deliver(ud);
 }
 
+/* -------------------------------------------------------------- the time */
+
+static void give_up(dsc_http_attempt *attempt) {
+  const dsc_http_request *request = &attempt->request;
+  if (attempt->phase == DSC_HTTP_LOOKUP) {
+    dsc_resolve_cancel(attempt->question);
+    attempt->question = NULL;
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "the name \"%s\" was not resolved within %u ms", request->host,
+                        request->timeout_ms);
+  } else {
+    attempt->answer.ours = true;
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "all %d connections were in use for %u ms, %s was not called",
+                        DSC_HTTP_MAX_CONNECTIONS, request->timeout_ms, request->addr);
+  }
+  make_ready(attempt);
+}
+
+static void on_patience(void *ud) {
+  dsc_http_attempt *attempt = ud;
+  if (attempt->phase != DSC_HTTP_RUNNING) {
+    give_up(attempt);
+  } else if (dsc_http_flow_is_late(attempt)) {
+    dsc_http_end(attempt, CURLE_OPERATION_TIMEDOUT);
+  }
+  dsc_http_pump(attempt->http);
+}
+
+static bool start_timer(dsc_http_attempt *attempt) {
+  if (!attempt->timer) attempt->timer = dsc_timer_new(attempt->http->loop, on_patience, attempt);
+  if (!attempt->timer) return false;
+  uint64_t now = dsc_clock_now_ms();
+  dsc_timer_start(attempt->timer, attempt->deadline_ms > now ? attempt->deadline_ms - now : 0);
+  return true;
+}
+
+static void fail_nomem(dsc_http_attempt *attempt) {
+  attempt->answer.ours = true;
+  dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", attempt->request.addr);
+  make_ready(attempt);
+}
+
 /* ------------------------------------------------------------------ running */
 
 static void run(dsc_http_attempt *attempt) {
   dsc_http *http = attempt->http;
   if (attempt->timer) dsc_timer_stop(attempt->timer);
   dsc_http_easy_set_time(attempt);
-  if (curl_multi_add_handle(http->multi, attempt->easy) != CURLM_OK) {
-    attempt->answer.ours = true;
-    dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", attempt->request.addr);
-    make_ready(attempt);
+  bool timed = !dsc_http_flow_is_stream(attempt) || start_timer(attempt);
+  if (!timed || curl_multi_add_handle(http->multi, attempt->easy) != CURLM_OK) {
+    fail_nomem(attempt);
     return;
   }
   http->running++;
@@ -95,9 +136,10 @@ static void leave_curl(dsc_http_attempt *attempt) {
   attempt->http->running--;
 }
 
-static void finish(dsc_http_attempt *attempt, CURLcode result) {
+void dsc_http_end(dsc_http_attempt *attempt, CURLcode result) {
+  attempt->restart = attempt->restart || dsc_http_answer_is_replaced(attempt, result);
   leave_curl(attempt);
-  if (attempt->restart) {
+  if (attempt->restart && dsc_http_flow_rewind(attempt)) {
     attempt->restart = false;
     attempt->calls = 0;
     dsc_http_easy_set_fresh(attempt, true);
@@ -115,11 +157,11 @@ void dsc_http_pump(dsc_http *http) {
     char *attempt;
     CURLcode result = msg->data.result;
     if (msg->msg == CURLMSG_DONE && curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &attempt) == CURLE_OK) {
-      finish((dsc_http_attempt *)(void *)attempt, result);
+      dsc_http_end((dsc_http_attempt *)(void *)attempt, result);
     }
   }
   run_waiting(http);
-  if (dsc_list_empty(&http->ready)) return;
+  if (dsc_list_empty(&http->ready) && dsc_list_empty(&http->noted)) return;
   if (http->in_send || !dsc_loop_running(http->loop)) {
     dsc_timer_start(http->bell, 0);
   } else {
@@ -128,37 +170,6 @@ void dsc_http_pump(dsc_http *http) {
 }
 
 /* ---------------------------------------------------------- before curl has it */
-
-static void on_patience(void *ud) {
-  dsc_http_attempt *attempt = ud;
-  const dsc_http_request *request = &attempt->request;
-  if (attempt->phase == DSC_HTTP_LOOKUP) {
-    dsc_resolve_cancel(attempt->question);
-    attempt->question = NULL;
-    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "the name \"%s\" was not resolved within %u ms", request->host,
-                        request->timeout_ms);
-  } else {
-    attempt->answer.ours = true;
-    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "all %d connections were in use for %u ms, %s was not called",
-                        DSC_HTTP_MAX_CONNECTIONS, request->timeout_ms, request->addr);
-  }
-  make_ready(attempt);
-  dsc_http_pump(attempt->http);
-}
-
-static bool start_timer(dsc_http_attempt *attempt) {
-  if (!attempt->timer) attempt->timer = dsc_timer_new(attempt->http->loop, on_patience, attempt);
-  if (!attempt->timer) return false;
-  uint64_t now = dsc_clock_now_ms();
-  dsc_timer_start(attempt->timer, attempt->deadline_ms > now ? attempt->deadline_ms - now : 0);
-  return true;
-}
-
-static void fail_nomem(dsc_http_attempt *attempt) {
-  attempt->answer.ours = true;
-  dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", attempt->request.addr);
-  make_ready(attempt);
-}
 
 static void start(dsc_http_attempt *attempt, const dsc_resolve_answer *found) {
   dsc_http *http = attempt->http;
@@ -221,6 +232,7 @@ dsc_http *dsc_http_new(dsc_loop *loop, dsc_resolver *resolver, dsc_err *err) {
   dsc_list_init(&http->waiting);
   dsc_list_init(&http->ready);
   dsc_list_init(&http->idle);
+  dsc_list_init(&http->noted);
   http->bell = dsc_timer_new(loop, on_bell, http);
   *err = http->bell ? dsc_http_watch_init(http) : DSC_ENOMEM;
   if (*err == DSC_OK) return http;

@@ -34,7 +34,8 @@ typedef struct dsc_http_source {
   bool (*rewind)(void *ud);                             /* back to the beginning; false: it can't */
 } dsc_http_source;
 
-/* What the owner of an attempt hears besides its end. Called inside the loop, with the ud of `done`. */
+/* What the owner of an attempt hears besides its end. Called inside the loop, with the ud of `done`, never after it;
+** they only note, and neither cancel nor read. */
 typedef struct dsc_http_flow {
   bool stream;   /* `opened` is called, the body is fetched by dsc_http_read(), and waits in the socket until it is */
   bool progress; /* `moved` is also called when bytes were sent or received */
@@ -101,14 +102,16 @@ void dsc_http_free(dsc_http *http);
 dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_done done, void *ud,
                       dsc_http_attempt **attempt, dsc_why *why);
 
-/* Takes up to `max` bytes of a stream's body that have come, and lets more come. Loop thread, between `opened` and
-** `done`. Returns how many; 0: none for now. */
+/* Takes up to `max` bytes of a stream's body that have come, and lets more come. At most 256 KiB wait, and of a
+** compressed body what one read of the socket unpacks to (gzip: 17 MiB; more than 64 MiB ends it DSC_ETOO_LARGE). Loop
+** thread, outside its run, between `opened` and `done`. Returns how many; 0: none for now. */
 size_t dsc_http_read(dsc_http_attempt *attempt, char *bytes, size_t max);
 
-/* Lets the source be asked again. Loop thread. NULL is allowed. */
+/* Lets the source be asked again. Loop thread, outside its run. NULL is allowed. */
 void dsc_http_resume(dsc_http_attempt *attempt);
 
-/* Says how far an attempt is. Loop thread. */
+/* Says how far an attempt is; `sent` only if it has a source or its flow wants progress. Loop thread, until `done` has
+** returned. */
 void dsc_http_get_progress(const dsc_http_attempt *attempt, dsc_http_progress *progress);
 
 /* Breaks an attempt off: its connection is closed, `done` will not be called. Loop thread. NULL is allowed. */

@@ -28,6 +28,7 @@ void dsc_http_answer_reset(dsc_http_attempt *attempt) {
   attempt->calls = 0;
   attempt->sent = attempt->replaced = attempt->restart = false;
   attempt->curl_text[0] = '\0';
+  dsc_http_flow_reset(attempt);
 }
 
 static size_t refuse(dsc_http_attempt *attempt, dsc_err err, const char *cause) {
@@ -101,11 +102,17 @@ static size_t end_block(dsc_http_attempt *attempt) {
   attempt->headers_done = true;
   const dsc_header *length = dsc_headers_find(&answer->headers, DSC_STR_LITERAL("content-length"));
   bool has_body = attempt->set_mode != DSC_HTTP_HEAD && answer->status != 204 && answer->status != 304;
+  bool known = length && !dsc_headers_find(&answer->headers, DSC_STR_LITERAL("transfer-encoding"));
   int64_t n = 0;
-  if (!length || !has_body || dsc_headers_find(&answer->headers, DSC_STR_LITERAL("transfer-encoding"))) return 1;
-  if (!dsc_str_to_int(length->value, &n) || (uint64_t)n > attempt->request.max_body) {
-    return refuse(attempt, DSC_ETOO_LARGE, "its body is larger than max_body");
+  if (!has_body) {
+    attempt->to_receive = 0;
+  } else if (known) {
+    if (!dsc_str_to_int(length->value, &n) || (uint64_t)n > attempt->request.max_body) {
+      return refuse(attempt, DSC_ETOO_LARGE, "its body is larger than max_body");
+    }
+    if (!dsc_headers_find(&answer->headers, DSC_STR_LITERAL("content-encoding"))) attempt->to_receive = n;
   }
+  dsc_http_flow_note_opened(attempt);
   return 1;
 }
 
@@ -135,9 +142,11 @@ size_t dsc_http_answer_header(char *bytes, size_t size, size_t count, void *ud) 
 size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud) {
   dsc_http_attempt *attempt = ud;
   size_t n = size * count;
-  uint64_t room = attempt->request.max_body - attempt->body.len;
-  if (n > room) return refuse(attempt, DSC_ETOO_LARGE, "its body is larger than max_body");
+  if (!dsc_http_flow_has_room(attempt, n)) return CURL_WRITEFUNC_PAUSE;
+  if (n > attempt->request.max_body - attempt->received)
+    return refuse(attempt, DSC_ETOO_LARGE, "its body is larger than max_body");
   if (dsc_buf_add(&attempt->body, bytes, n) != DSC_OK) return refuse(attempt, DSC_ENOMEM, "out of memory");
+  dsc_http_flow_took(attempt, n);
   return n;
 }
 
@@ -145,6 +154,13 @@ static bool is_fresh(const dsc_http_attempt *attempt) {
   long made = 0;
   curl_easy_getinfo(attempt->easy, CURLINFO_NUM_CONNECTS, &made);
   return made > 0;
+}
+
+bool dsc_http_answer_is_replaced(dsc_http_attempt *attempt, CURLcode result) {
+  if (result != CURLE_SEND_ERROR || attempt->broke || !attempt->sent || attempt->header_bytes > 0) return false;
+  if (!attempt->request.may_repeat || attempt->replaced || is_fresh(attempt)) return false;
+  attempt->replaced = true;
+  return true;
 }
 
 /* Ends this run of curl's; the next one makes a connection of its own. */
@@ -168,6 +184,6 @@ int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port,
   /* curl wants to send it again, by itself: the kept-alive connection was lost before the first byte of an answer */
   if (!attempt->request.may_repeat || attempt->replaced) return CURL_PREREQFUNC_ABORT;
   attempt->replaced = true;
-  /* on another kept-alive one, perhaps as dead as the first? */
-  return is_fresh(attempt) ? CURL_PREREQFUNC_OK : begin_anew(attempt);
+  /* on another kept-alive one, perhaps as dead as the first? A source may have given bytes that curl did not send */
+  return is_fresh(attempt) && !dsc_http_flow_has_source(attempt) ? CURL_PREREQFUNC_OK : begin_anew(attempt);
 }

@@ -61,12 +61,14 @@ static void set_constants(dsc_http_attempt *attempt) {
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, attempt);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, dsc_http_answer_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt);
+  dsc_http_flow_set_constants(attempt);
 }
 
 dsc_http_attempt *dsc_http_easy_new(dsc_http *http) {
   dsc_http_attempt *attempt = dsc_mem_zalloc(1, sizeof *attempt);
   if (!attempt) return NULL;
   dsc_list_init(&attempt->link);
+  dsc_list_init(&attempt->note_link);
   attempt->http = http;
   dsc_headers_init(&attempt->answer.headers);
   dsc_buf_init(&attempt->body, 0);
@@ -216,7 +218,8 @@ static bool sends_body(const dsc_http_request *request) {
   const char *method = request->method;
   if (strcmp(method, "HEAD") == 0) return false;
   /* these say how long their body is even when it is empty */
-  return request->body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
+  return request->body || request->source || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+         strcmp(method, "PATCH") == 0;
 }
 
 static CURLcode set_mode(dsc_http_attempt *attempt, dsc_http_mode mode) {
@@ -241,8 +244,7 @@ static CURLcode set_method(dsc_http_attempt *attempt, bool has_body) {
     attempt->set_method[n] = '\0';
   }
   if (rc != CURLE_OK || !has_body) return rc;
-  curl_easy_setopt(attempt->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body ? request->body_len : 0));
-  return curl_easy_setopt(attempt->easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+  return dsc_http_flow_set_body(attempt);
 }
 
 static CURLcode set_url(dsc_http_attempt *attempt) {
@@ -291,7 +293,7 @@ static long as_timeout(uint64_t ms) {
 void dsc_http_easy_set_time(dsc_http_attempt *attempt) {
   uint64_t now = dsc_clock_now_ms();
   uint64_t left = attempt->deadline_ms > now ? attempt->deadline_ms - now : 0;
-  long all = as_timeout(left);
+  long all = dsc_http_flow_is_stream(attempt) ? 0 : as_timeout(left); /* 0: the timer of ours */
   long connect = as_timeout(attempt->request.connect_timeout_ms < left ? attempt->request.connect_timeout_ms : left);
   if (all != attempt->set_timeout) curl_easy_setopt(attempt->easy, CURLOPT_TIMEOUT_MS, all);
   if (connect != attempt->set_connect_timeout) curl_easy_setopt(attempt->easy, CURLOPT_CONNECTTIMEOUT_MS, connect);

@@ -6,6 +6,7 @@
 **     http_easy.c    prepared easy handles: constant options once, per attempt what differs; header lines, the secret
 **                    among them
 **     http_answer.c  curl's callbacks that build the answer
+**     http_flow.c    bodies in pieces, both ways: pauses, notes to the owner, the watch for silence
 **     http_judge.c   what curl's result means in our words
 **
 ** Everything here belongs to the loop's thread.
@@ -39,6 +40,7 @@ struct dsc_http {
   dsc_timer *curl_timer;
   dsc_timer *bell; /* delivers what became ready outside a callback of the loop */
   dsc_link busy, waiting, ready, idle;
+  dsc_link noted; /* attempts with something to tell before they end, by note_link */
   size_t active;  /* in any phase but idle */
   size_t running; /* in curl's hands */
   size_t idle_count;
@@ -77,6 +79,15 @@ struct dsc_http_attempt {
   unsigned calls;    /* of the prerequisite callback, in this run of curl's */
   bool sent, replaced, restart;
   char curl_text[CURL_ERROR_SIZE];
+  /* bodies in pieces */
+  dsc_link note_link; /* in http->noted, or in none */
+  bool opened_noted, moved_noted;
+  bool recv_paused, send_paused; /* curl waits for us */
+  bool source_failed;
+  size_t body_at;           /* of a stream: how much of `body` was read */
+  uint64_t given, received; /* bytes of a source, of the decoded body */
+  int64_t to_receive;       /* -1: not known */
+  uint64_t heard_ms;        /* when the node last did something */
   /* what the handle is set to */
   char set_addr[DSC_ADDR_MAX];
   char set_method[24];
@@ -109,6 +120,9 @@ int dsc_http_watch_close(void *ud, curl_socket_t fd);
 
 /* http.c: takes finished transfers from curl and delivers them (or has it done by the bell). Loop thread. */
 void dsc_http_pump(dsc_http *http);
+
+/* Takes a running attempt from curl and makes it ready (or begins it anew); a pump delivers it. Loop thread. */
+void dsc_http_end(dsc_http_attempt *attempt, CURLcode result);
 
 /* http_easy.c: prepares what all handles share; once, after curl_global_init(). Any thread. */
 void dsc_http_easy_init(void);
@@ -143,6 +157,50 @@ size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);
 
 /* curl's callback before it sends a request: counts, and stops a repetition; ud: the attempt. Loop thread. */
 int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port);
+
+/* True, once, when a kept-alive connection was lost while sending, which curl does not replace by itself, and a fresh
+** one may be tried. Loop thread. */
+bool dsc_http_answer_is_replaced(dsc_http_attempt *attempt, CURLcode result);
+
+/* http_flow.c: makes ready for a new attempt. Loop thread. */
+void dsc_http_flow_reset(dsc_http_attempt *attempt);
+
+/* True when the body of the answer is fetched by dsc_http_read(). Loop thread. */
+bool dsc_http_flow_is_stream(const dsc_http_attempt *attempt);
+
+/* True when the request's body is read in pieces. Loop thread. */
+bool dsc_http_flow_has_source(dsc_http_attempt *attempt);
+
+/* Sets the callbacks of a new handle. Loop thread. */
+void dsc_http_flow_set_constants(dsc_http_attempt *attempt);
+
+/* Sets the request's body, flat or in pieces. Loop thread. Fails: curl's code. */
+CURLcode dsc_http_flow_set_body(dsc_http_attempt *attempt);
+
+/* Takes the request's body back to its beginning. Loop thread. Returns false when it can't. */
+bool dsc_http_flow_rewind(dsc_http_attempt *attempt);
+
+/* Notes that the final headers are there. Loop thread. */
+void dsc_http_flow_note_opened(dsc_http_attempt *attempt);
+
+/* True when `n` more bytes of the body may be taken; else curl must be told to pause. Loop thread. */
+bool dsc_http_flow_has_room(dsc_http_attempt *attempt, size_t n);
+
+/* Counts bytes that were added to the body. Loop thread. */
+void dsc_http_flow_took(dsc_http_attempt *attempt, size_t n);
+
+/* Puts what a stream's reader did not read into the ended answer. Loop thread. */
+void dsc_http_flow_finish(dsc_http_attempt *attempt);
+
+/* Tells the owners what was noted. Loop thread, inside its run. */
+void dsc_http_flow_deliver(dsc_http *http);
+
+/* Begins to watch an opened stream for silence. Loop thread. */
+void dsc_http_flow_watch(dsc_http_attempt *attempt);
+
+/* The timer of a running stream has fired: true when its time is over; else it goes on, watched if need be. Loop
+** thread. */
+bool dsc_http_flow_is_late(dsc_http_attempt *attempt);
 
 /* http_judge.c: turns curl's result into the answer. Loop thread. */
 void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result);

@@ -62,6 +62,17 @@ static void judge_timeout(dsc_http_attempt *attempt) {
     dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", request->addr);
     return;
   }
+  if (dsc_http_flow_is_stream(attempt) && attempt->headers_done) {
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "%s was silent for %u ms in the middle of its answer", request->addr,
+                        request->timeout_ms);
+    return;
+  }
+  if (attempt->send_paused) {
+    attempt->answer.ours = true;
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "the body for %s was not there within %u ms", request->addr,
+                        request->timeout_ms);
+    return;
+  }
   if (attempt->sent) {
     const char *what = attempt->headers_done ? "all of its answer" : "answer";
     dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "%s did not %s%s within %u ms", request->addr,
@@ -74,7 +85,12 @@ static void judge_timeout(dsc_http_attempt *attempt) {
 
 /* One of our own callbacks broke it off. */
 static void judge_broken(dsc_http_attempt *attempt) {
-  attempt->answer.ours = attempt->broke == DSC_ENOMEM;
+  attempt->answer.ours = attempt->broke == DSC_ENOMEM || attempt->source_failed;
+  if (attempt->source_failed) {
+    dsc_http_judge_fail(attempt, attempt->broke, "the body for %s cannot be sent: %s", attempt->request.addr,
+                        attempt->cause);
+    return;
+  }
   dsc_http_judge_fail(attempt, attempt->broke, "the answer of %s cannot be taken: %s", attempt->request.addr,
                       attempt->cause);
 }
@@ -101,6 +117,10 @@ static void judge_memory(dsc_http_attempt *attempt) {
     dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s sent a header line that is too long", attempt->request.addr);
     return;
   }
+  if (attempt->recv_paused) {
+    dsc_http_judge_fail(attempt, DSC_ETOO_LARGE, "the body of %s unpacks to too much at once", attempt->request.addr);
+    return;
+  }
   attempt->answer.ours = true;
   dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory while calling %s", attempt->request.addr);
 }
@@ -111,6 +131,7 @@ static void judge_whole(dsc_http_attempt *attempt) {
                         attempt->request.addr);
     return;
   }
+  if (dsc_http_flow_is_stream(attempt)) return;
   attempt->answer.body = dsc_buf_take(&attempt->body, &attempt->answer.body_len);
   if (attempt->answer.body) return;
   attempt->answer.ours = true;
@@ -126,6 +147,7 @@ static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
   case CURLE_GOT_NOTHING: judge_nothing(attempt); return;
   case CURLE_RECV_ERROR: judge_receive(attempt, result); return;
   case CURLE_OUT_OF_MEMORY: judge_memory(attempt); return;
+  case CURLE_SEND_FAIL_REWIND:
   case CURLE_ABORTED_BY_CALLBACK: judge_lost(attempt); return;
   case CURLE_SEND_ERROR:
     dsc_http_judge_fail(attempt, DSC_ECONNECT, "the connection to %s was lost while sending", attempt->request.addr);
@@ -154,4 +176,5 @@ void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result) {
   } else {
     judge_failed(attempt, result);
   }
+  dsc_http_flow_finish(attempt);
 }

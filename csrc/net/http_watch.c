@@ -64,6 +64,8 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   if (unwanted) arm(w, w->wanted);
   if (w->wanted == 0) return;
   int seen = status < 0 ? CURL_CSELECT_ERR : 0;
+  /* a node that breaks off while we send may have said why: that is read before the error counts */
+  if (status < 0 && (w->wanted & UV_READABLE)) seen |= CURL_CSELECT_IN;
   if (events & UV_READABLE) seen |= CURL_CSELECT_IN;
   if (events & UV_WRITABLE) seen |= CURL_CSELECT_OUT;
   int left;
