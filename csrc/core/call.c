@@ -76,7 +76,7 @@ static dsc_err configure(dsc_call *call) {
                 call->start_ns / 1000000 + deadline_ms);
   call->step.max_attempts = request->max_attempts ? request->max_attempts : call->config->max_attempts;
   call->step.pinned = request->node.n > 0;
-  call->step.repeatable = dsc_step_method_is_idempotent(call->ac.method.s) ||
+  call->step.repeatable = call->websocket || dsc_step_method_is_idempotent(call->ac.method.s) ||
                           dsc_headers_find(&call->ac.headers, DSC_STR_LITERAL("Idempotency-Key")) != NULL;
   return DSC_OK;
 }
@@ -254,15 +254,35 @@ void dsc_call_break_all(dsc_discoverer *d, dsc_err err) {
   }
 }
 
-void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
+void dsc_call_prepare(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
   *call = (dsc_call){.d = frame->d, .request = request, .result = result, .start_ns = dsc_clock_now_ns()};
   dsc_app_client_init(&call->ac);
   dsc_headers_init(&call->headers);
   dsc_list_init(&call->ready_link);
+  dsc_list_init(&call->link);
+}
+
+static void begin(dsc_frame *frame, dsc_call *call) {
   dsc_list_push(&frame->d->calls, &call->link);
   dsc_step_init(&call->step, DSC_RETRY_IDEMPOTENT, UINT64_MAX); /* until the route has decided which app */
   dsc_step_event event = {.kind = DSC_STEP_BEGIN};
   act(frame, call, dsc_step_next(&call->step, &event, dsc_clock_now_ms(), 0));
+}
+
+void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
+  dsc_call_prepare(frame, call, request, result);
+  begin(frame, call);
+}
+
+void dsc_call_run(dsc_frame *frame, dsc_call *call) {
+  begin(frame, call);
+  while (!call->done) {
+    dsc_err err = dsc_discoverer_run_once(frame, frame->in_callback ? call : NULL, -1);
+    if (err == DSC_OK) continue;
+    call->broken = err; /* no loop: nothing else could end the call */
+    dsc_call_make_ready(call);
+    dsc_call_drain(frame, call);
+  }
 }
 
 void dsc_call_fini(dsc_call *call) {
@@ -288,14 +308,8 @@ dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
   dsc_result *result = dsc_result_new();
   if (!result) return NULL;
   dsc_call call;
-  dsc_call_start(frame, &call, request, result);
-  while (!call.done) {
-    dsc_err err = dsc_discoverer_run_once(frame, frame->in_callback ? &call : NULL, -1);
-    if (err == DSC_OK) continue;
-    call.broken = err; /* no loop: nothing else could end the call */
-    dsc_call_make_ready(&call);
-    dsc_call_drain(frame, &call);
-  }
+  dsc_call_prepare(frame, &call, request, result);
+  dsc_call_run(frame, &call);
   dsc_call_fini(&call);
   return result;
 }

@@ -34,6 +34,7 @@ typedef struct dsc_call {
   dsc_node *node; /* of the attempt under way: a reference */
   bool is_probe;
   dsc_http_attempt *attempt;
+  dsc_websocket *websocket; /* is opened by this call: its attempts are handshakes; NULL: it is HTTP */
   uint64_t start_ns, attempt_ns;
   dsc_timer *timer; /* made when first needed */
   dsc_call_wait wait;
@@ -45,6 +46,12 @@ typedef struct dsc_call {
   dsc_err broken; /* DSC_OK: not */
   dsc_http_answer answer;
 } dsc_call;
+
+/* Prepares a call that is not begun: what tells it from others may be set now. Owner's thread. */
+void dsc_call_prepare(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result);
+
+/* Begins a prepared call and runs the loop until it has ended. In a frame, owner's thread. */
+void dsc_call_run(dsc_frame *frame, dsc_call *call);
 
 /* Begins a call and steps it until it waits or has ended. `result` is borrowed until the end, `request` too. In a
 ** frame, owner's thread. */

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "core/call.h"
+#include "core/websocket_impl.h"
 
 /* Inside the loop: takes the answer over and leaves the rest to the step. */
 static void on_done(void *ud, dsc_http_answer *answer) {
@@ -56,7 +56,10 @@ bool dsc_call_attempt_send(dsc_call *call) {
   dsc_err err = dsc_discoverer_need_http(call->d, &call->why);
   if (!err && (err = dsc_call_headers_build(call))) dsc_fail(&call->why, err, "%s", dsc_err_text(err));
   call->attempt_ns = dsc_clock_now_ns();
-  if (!err) {
+  if (!err && call->websocket) {
+    err = dsc_websocket_attempt(call, time_left(call, dsc_clock_now_ms()), &call->why);
+    if (!err) return true;
+  } else if (!err) {
     dsc_http_request request = make_request(call);
     err = dsc_http_send(call->d->http, &request, on_done, call, &call->attempt, &call->why);
     if (!err) return true;
@@ -109,6 +112,7 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
     dsc_fail(&call->why, event->err, "%s", answer->why);
   else if (dsc_step_failed(event))
     dsc_fail(&call->why, DSC_OK, "%s answered %d", call->node->addr, event->status);
+  if (call->websocket) dsc_websocket_attempt_end(call);
   keep_answer(call);
   dsc_registry_node_done(d->registry, call->node, dsc_step_outcome(event), call->is_probe, d->call_retry_times);
   dsc_counters_attempt(dsc_registry_counters(d->registry), event->err, event->status, call->step.attempts > 1);
@@ -125,9 +129,11 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
 void dsc_call_attempt_break(dsc_frame *frame, dsc_call *call, dsc_err err) {
   dsc_step_event ignored;
   if (!call->node) return;
-  if (call->attempt) {
-    dsc_http_cancel(call->attempt);
-    call->attempt = NULL;
+  bool under_way = call->attempt != NULL;
+  dsc_http_cancel(call->attempt);
+  call->attempt = NULL;
+  if (dsc_websocket_attempt_break(call)) under_way = true;
+  if (under_way) {
     answer_ourselves(call, err, dsc_err_text(err));
     dsc_call_attempt_end(frame, call, &ignored);
     return;

@@ -7,7 +7,7 @@
 */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "core/call.h"
+#include "core/websocket_impl.h"
 
 #define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
@@ -119,6 +119,8 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_list_init(&d->mark_list);
   dsc_list_init(&d->ready);
   dsc_list_init(&d->calls);
+  dsc_list_init(&d->websockets);
+  dsc_list_init(&d->deliveries);
   dsc_notices_init(&d->notices);
   dsc_err err = copy_options(d, options);
   if (err) dsc_fail(why, err, "%s", dsc_err_text(err));
@@ -157,6 +159,19 @@ static void hand_out(dsc_discoverer *d, void *ctx) {
   }
 }
 
+/* Calls the host's code for what waits: each thing has one turn; what asks again waits for the next round. */
+static void deliver(dsc_frame *frame) {
+  dsc_link batch;
+  dsc_list_init(&batch);
+  dsc_list_move(&batch, &frame->d->deliveries);
+  while (!dsc_discoverer_is_forked(frame->d)) {
+    dsc_link *link = dsc_list_pop(&batch);
+    if (!link) return;
+    dsc_delivery *delivery = DSC_LIST_ENTRY(link, dsc_delivery, link);
+    delivery->run(frame, delivery);
+  }
+}
+
 dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why) {
   if (dsc_discoverer_is_forked(d)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
@@ -168,10 +183,13 @@ dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc
 /* Ends the hold on the registry and everything on the loop. Frees no memory that stats or is_* still need. */
 static void shut(dsc_discoverer *d, bool wait) {
   dsc_notices_set_bell(&d->notices, NULL);
+  dsc_websocket_cut_all(d);
   dsc_http_free(d->http);
+  dsc_ws_free(d->ws);
   dsc_resolver_free(d->resolver);
   dsc_loop_free(d->loop);
   d->http = NULL;
+  d->ws = NULL;
   d->resolver = NULL;
   d->loop = NULL;
   dsc_discoverer_clear_marks(d);
@@ -195,6 +213,8 @@ static void finish_stop(dsc_discoverer *d, void *ctx) {
   d->frame = &frame;
   dsc_call_break_all(d, DSC_ESTOPPED);
   dsc_call_drain(&frame, NULL);
+  dsc_websocket_stop_all(&frame);
+  while (!dsc_list_empty(&d->deliveries) && !dsc_discoverer_is_forked(d)) deliver(&frame);
   shut(d, true);
   hand_out(d, ctx);
   d->frame = NULL;
@@ -243,11 +263,13 @@ bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
   uint64_t start = dsc_clock_now_ms();
   for (;;) {
     if (!frame->outer && !dsc_discoverer_is_forked(d)) hand_out(d, frame->ctx);
+    if (!frame->outer && !d->stopping) deliver(frame);
     if (d->stopping) return true;
     if (frame->outer && timeout_ms < 0) return false; /* nothing is handed out here, so nobody would ever stop it */
     int64_t left = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start);
     if (timeout_ms >= 0 && left <= 0) return false;
     if (dsc_notices_any(&d->notices) && (left < 0 || left > PAUSE_MS)) left = PAUSE_MS;
+    if (!frame->outer && !dsc_list_empty(&d->deliveries)) left = 0;
     if (dsc_discoverer_run_once(frame, NULL, left) != DSC_OK) return false;
   }
 }

@@ -14,6 +14,7 @@
 #include "core/notices.h"
 #include "core/registry.h"
 #include "net/http.h"
+#include "net/ws.h"
 
 /* What a discoverer knows about one app that its user configured. */
 typedef struct dsc_app_entry {
@@ -55,9 +56,12 @@ struct dsc_discoverer {
   dsc_loop *loop;
   dsc_resolver *resolver;
   dsc_http *http;
-  dsc_link ready; /* calls with something to do */
-  dsc_link calls; /* all calls that have not ended */
-  dsc_map marks;  /* nodes picked by hand, see discoverer_pick.c */
+  dsc_ws *ws;          /* made with the first WebSocket */
+  dsc_link ready;      /* calls with something to do */
+  dsc_link calls;      /* all calls that have not ended */
+  dsc_link websockets; /* all that were not freed */
+  dsc_link deliveries; /* what waits to call the host's code */
+  dsc_map marks;       /* nodes picked by hand, see discoverer_pick.c */
   dsc_link mark_list;
   dsc_map picks; /* app -> what the last pick found, see discoverer_pick.c */
   uint64_t next_sweep_ms;

@@ -112,7 +112,7 @@ static void greet(dsc_ws_conn *conn) {
   dsc_err err = dsc_ws_greet(conn);
   if (err == DSC_OK) {
     conn->sent = true;
-    dsc_ws_flow_flush(conn);
+    dsc_ws_send_flush(conn);
     dsc_ws_arm(conn);
     return;
   }
@@ -124,13 +124,13 @@ static void secure(dsc_ws_conn *conn) {
   dsc_why why;
   dsc_err err = dsc_tls_session_handshake(conn->session, conn->request.addr, &conn->out, &why);
   if (err) {
-    dsc_ws_flow_flush(conn); /* the alert */
+    dsc_ws_send_flush(conn); /* the alert */
     conn->answer.ours = err == DSC_ENOMEM;
     dsc_ws_refuse(conn, err, "%s", why.text);
   } else if (dsc_tls_session_is_open(conn->session)) {
     greet(conn);
   } else {
-    dsc_ws_flow_flush(conn);
+    dsc_ws_send_flush(conn);
   }
 }
 
@@ -182,7 +182,7 @@ static bool take_cipher(dsc_ws_conn *conn, dsc_str bytes) {
     if (take_plain(conn, (dsc_str){plain, n})) whole = true;
   }
   if (!conn->line || conn->phase == DSC_WS_OVER) return whole;
-  dsc_ws_flow_flush(conn);
+  dsc_ws_send_flush(conn);
   if (err == DSC_OK) return whole;
   if (conn->opened) {
     if (err != DSC_ECLOSED) snprintf(conn->end.why, sizeof conn->end.why, "%s", why.text);
@@ -200,13 +200,14 @@ static void on_received(void *ud, dsc_str bytes) {
   conn->heard_ms = dsc_clock_coarse_ms();
   conn->ping_sent_ms = 0;
   bool whole = conn->session ? take_cipher(conn, bytes) : take_plain(conn, bytes);
-  if ((whole || dsc_ws_flow_has_room(conn)) && conn->open_told && conn->phase != DSC_WS_OVER) conn->events.moved(conn->ud);
+  if ((whole || dsc_ws_send_has_room(conn)) && conn->open_told && conn->phase != DSC_WS_OVER)
+    conn->events.moved(conn->ud);
 }
 
 static void on_writable(void *ud) {
   dsc_ws_conn *conn = ud;
-  dsc_ws_flow_flush(conn);
-  if (dsc_ws_flow_has_room(conn) && conn->open_told && conn->phase != DSC_WS_OVER) conn->events.moved(conn->ud);
+  dsc_ws_send_flush(conn);
+  if (dsc_ws_send_has_room(conn) && conn->open_told && conn->phase != DSC_WS_OVER) conn->events.moved(conn->ud);
 }
 
 static bool is_ours(int error) {
@@ -368,6 +369,10 @@ void dsc_ws_conn_free(dsc_ws_conn *conn) {
   dsc_mem_free(conn->protocol);
   dsc_ws_flow_clear(conn);
   dsc_mem_free(conn);
+}
+
+bool dsc_ws_is_open(const dsc_ws_conn *conn) {
+  return conn->phase == DSC_WS_OPEN;
 }
 
 const char *dsc_ws_protocol(const dsc_ws_conn *conn) {

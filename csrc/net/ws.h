@@ -18,6 +18,9 @@
 #include "net/resolve.h"
 #include "net/tls.h"
 
+#define DSC_WS_MAX_CONNECTIONS 1024 /* of one dsc_ws, those included whose end nobody has freed */
+#define DSC_WS_LINGER_MS       500u /* for the peer to hang up, after everything was said */
+
 typedef struct dsc_ws dsc_ws;
 typedef struct dsc_ws_conn dsc_ws_conn;
 
@@ -83,6 +86,9 @@ const char *dsc_ws_protocol(const dsc_ws_conn *conn);
 /* Queues a message. Loop thread; copies. Fails: DSC_EOVERLOAD: no room now, `moved` will say when (an empty queue takes
 ** any message); DSC_EINVALID: text that is not UTF-8, DSC_ECLOSED, DSC_ENOMEM. */
 dsc_err dsc_ws_send(dsc_ws_conn *conn, dsc_ws_kind kind, dsc_str data);
+
+/* True until a close frame was sent or seen, or it is over. Loop thread. */
+bool dsc_ws_is_open(const dsc_ws_conn *conn);
 
 /* Returns the bytes that still wait to be written. Loop thread. */
 size_t dsc_ws_queued(const dsc_ws_conn *conn);

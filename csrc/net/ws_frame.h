@@ -24,7 +24,7 @@ typedef enum dsc_ws_opcode {
 
 /* UTF-8 that is checked piece by piece. All zero at the beginning of a text. */
 typedef struct dsc_ws_utf8 {
-  uint8_t left; /* bytes of the present character that are to come */
+  uint8_t left;      /* bytes of the present character that are to come */
   uint8_t low, high; /* between which the next one must be */
 } dsc_ws_utf8;
 
@@ -58,7 +58,7 @@ typedef struct dsc_ws_reader {
   uint8_t head[DSC_WS_HEAD_MAX], head_len;
   bool in_payload, final, in_message, text;
   uint8_t opcode;
-  uint64_t left;       /* of the frame's payload */
+  uint64_t left;        /* of the frame's payload */
   uint64_t message_len; /* of the message, as far as frames announced it */
   dsc_ws_utf8 utf8;
   uint8_t control[DSC_WS_CONTROL_MAX], control_len;

@@ -2,7 +2,8 @@
 ** ws_impl.h - what the ws*.c files share, and nobody else.
 **
 **     ws.c        a client's life, and a connection's: look-up, connecting, TLS, handshake, open, closing, over
-**     ws_flow.c   an open connection: frames, messages, the two queues, keep-alive
+**     ws_flow.c   an open connection: what comes, keep-alive, close frames, the end
+**     ws_send.c   what is sent
 **     ws_greet.c  the opening handshake: the request, the answer judged
 **     ws_frame.c  frames (pure)
 **     ws_line.c   a TCP connection on libwebsockets, which is spoken to in this file only
@@ -22,9 +23,7 @@
 #include "net/ws.h"
 #include "net/ws_frame.h"
 
-#define DSC_WS_MAX_CONNECTIONS 1024
-#define DSC_WS_HEAD_BYTES_MAX  (64 * 1024) /* of the handshake's answer */
-#define DSC_WS_LINGER_MS       500u        /* for the peer to hang up, after everything was said */
+#define DSC_WS_HEAD_BYTES_MAX (64 * 1024) /* of the handshake's answer */
 
 typedef struct dsc_ws_lines dsc_ws_lines; /* libwebsockets' context */
 typedef struct dsc_ws_line dsc_ws_line;
@@ -118,8 +117,8 @@ struct dsc_ws_conn {
   dsc_buf head;
   dsc_http_answer answer;
   char *protocol;
-  bool sent;                      /* something of the handshake went out */
-  bool opened, open_told, wiped;  /* the handshake succeeded; the owner knows; the secret is out of `out` */
+  bool sent;                     /* something of the handshake went out */
+  bool opened, open_told, wiped; /* the handshake succeeded; the owner knows; the secret is out of `out` */
   /* receiving */
   dsc_ws_reader reader;
   dsc_buf in;   /* bytes that were read but not looked at, while the queue is full */
@@ -137,8 +136,8 @@ struct dsc_ws_conn {
   bool close_wanted, close_sent; /* a close frame waits in `goodbye`; it is in `out` */
   uint8_t goodbye[DSC_WS_CONTROL_MAX];
   uint8_t goodbye_len;
-  bool finished;         /* said that no more is written */
-  bool starved;          /* a send was refused for want of room */
+  bool finished;           /* said that no more is written */
+  bool starved;            /* a send was refused for want of room */
   uint64_t close_until_ms; /* closing: for the peer's frame; leaving: for its hanging up */
   uint32_t close_wait_ms;
   /* the end */
@@ -161,7 +160,12 @@ void dsc_ws_finish(dsc_ws_conn *conn);
 /* ws_greet.c: writes the request to conn->out. Fails: DSC_ENOMEM, DSC_EIO (the secret can't be read). Loop thread. */
 dsc_err dsc_ws_greet(dsc_ws_conn *conn);
 
-typedef enum dsc_ws_greeted { DSC_WS_GREET_MORE, DSC_WS_GREET_OPEN, DSC_WS_GREET_OTHER, DSC_WS_GREET_BAD } dsc_ws_greeted;
+typedef enum dsc_ws_greeted {
+  DSC_WS_GREET_MORE,
+  DSC_WS_GREET_OPEN,
+  DSC_WS_GREET_OTHER,
+  DSC_WS_GREET_BAD
+} dsc_ws_greeted;
 
 /* ws_greet.c: takes bytes of the answer from the front of `*bytes`. OPEN: 101, and all is as it must be; OTHER: another
 ** status; conn->answer has it. BAD: the answer has err and why. Loop thread. */
@@ -169,12 +173,6 @@ dsc_ws_greeted dsc_ws_greet_take(dsc_ws_conn *conn, dsc_str *bytes);
 
 /* ws_flow.c: takes bytes of frames. Loop thread. Returns true when a message became whole. */
 bool dsc_ws_flow_take(dsc_ws_conn *conn, dsc_str bytes);
-
-/* ws_flow.c: writes what waits and what the kernel takes; in every phase from SECURING on. Loop thread. */
-void dsc_ws_flow_flush(dsc_ws_conn *conn);
-
-/* ws_flow.c: true when a send that was refused would find room now; says it once. Loop thread. */
-bool dsc_ws_flow_has_room(dsc_ws_conn *conn);
 
 /* ws_flow.c: the peer hung up or the connection broke. Loop thread. */
 void dsc_ws_flow_lost(dsc_ws_conn *conn, int error);
@@ -187,5 +185,20 @@ uint64_t dsc_ws_flow_due_ms(const dsc_ws_conn *conn);
 
 /* ws_flow.c: frees what the queues hold. Loop thread. */
 void dsc_ws_flow_clear(dsc_ws_conn *conn);
+
+/* ws_send.c: writes what waits and what the kernel takes; in every phase from SECURING on. Loop thread. */
+void dsc_ws_send_flush(dsc_ws_conn *conn);
+
+/* ws_send.c: true when a send that was refused would find room now; says it once. Loop thread. */
+bool dsc_ws_send_has_room(dsc_ws_conn *conn);
+
+/* ws_send.c: puts a ping or pong before everything else that waits. Loop thread. */
+void dsc_ws_send_control(dsc_ws_conn *conn, dsc_ws_opcode opcode, dsc_str data);
+
+/* ws_send.c: forgets the messages that wait. Loop thread. */
+void dsc_ws_send_drop(dsc_ws_conn *conn);
+
+/* ws_send.c: takes an item out of its list and frees it. Loop thread. */
+void dsc_ws_send_free_item(dsc_ws_item *item);
 
 #endif

@@ -36,7 +36,7 @@ struct dsc_ws_line {
   const dsc_ws_line_events *events;
   void *ud;
   bool connecting;
-  bool cut; /* nobody is told any more */
+  bool cut;        /* nobody is told any more */
   unsigned inside; /* callbacks of this line on the stack */
 };
 
@@ -115,8 +115,8 @@ static void make_context(dsc_ws_lines *lines) {
   info.fd_limit_per_thread = DSC_WS_MAX_CONNECTIONS + SPARE_SLOTS;
   info.pt_serv_buf_size = READ_BYTES;
   info.http_proxy_address = ""; /* else the environment is asked */
-  info.gid = (gid_t)-1;
-  info.uid = (uid_t)-1;
+  info.gid = -1;
+  info.uid = -1;
   lines->context = lws_create_context(&info);
 }
 
@@ -201,7 +201,7 @@ dsc_ws_line *dsc_ws_line_open(dsc_ws_lines *lines, const char *ip, uint16_t port
   *line = (dsc_ws_line){.owner = lines, .events = events, .ud = ud, .connecting = true};
   dsc_list_init(&line->link);
   dsc_list_push(&lines->lines, &line->link);
-  line->inside++; /* a failure within is told by the return */
+  line->inside++;                     /* a failure within is told by the return */
   line->wsi = adopt(lines, line, fd); /* closes the socket if it fails */
   if (line->wsi) {
     line->inside--;

@@ -1,0 +1,126 @@
+/*
+** websocket_open.c - the way to an open WebSocket: a call whose attempts are opening handshakes.
+**
+** Route, look-up, choice of a node, back-off, deadline, health, counters, trace and log are the call's; only what an
+** attempt is differs. An answer other than 101 that a call would give back ends the opening.
+*/
+#include "base/mem.h"
+#include "core/websocket_impl.h"
+
+void dsc_websocket_options_defaults(dsc_websocket_options *options) {
+  *options =
+      (dsc_websocket_options){.ping_ms = DSC_WEBSOCKET_PING_MS, .ping_timeout_ms = DSC_WEBSOCKET_PING_TIMEOUT_MS};
+}
+
+/* Inside the loop: takes the answer over and leaves the rest to the step. */
+static void on_opened(void *ud, dsc_http_answer *answer) {
+  dsc_websocket *ws = ud;
+  dsc_call *call = ws->call;
+  call->answer = *answer;
+  dsc_headers_init(&answer->headers);
+  call->answered = true;
+  dsc_call_make_ready(call);
+  dsc_loop_stop(call->d->loop);
+}
+
+static dsc_err need_ws(dsc_discoverer *d, dsc_why *why) {
+  if (d->ws) return DSC_OK;
+  dsc_err err = dsc_discoverer_need_http(d, why); /* loop and resolver come with it */
+  if (err) return err;
+  d->ws = dsc_ws_new(d->loop, d->resolver, &err);
+  return d->ws ? DSC_OK : dsc_fail(why, err, "the WebSocket client could not be made: %s", dsc_err_text(err));
+}
+
+dsc_err dsc_websocket_attempt(dsc_call *call, uint32_t timeout_ms, dsc_why *why) {
+  static const dsc_ws_events events = {on_opened, dsc_websocket_on_moved, dsc_websocket_on_closed};
+  dsc_websocket *ws = call->websocket;
+  const dsc_call_config *config = call->config;
+  dsc_err err = need_ws(call->d, why);
+  if (err) return err;
+  ws->max_message = call->request->has_max_body ? call->request->max_body : config->max_body;
+  dsc_ws_request request = {.host = call->node->host,
+                            .port = call->node->port,
+                            .addr = call->node->addr,
+                            .target = call->ac.path.s.p,
+                            .headers = &call->headers,
+                            .secret_name = config->token ? "Access-Token" : NULL,
+                            .secret = config->token,
+                            .protocols = ws->options.protocols,
+                            .timeout_ms = timeout_ms,
+                            .connect_timeout_ms = config->connect_timeout_ms,
+                            .max_message = ws->max_message,
+                            .max_queued = DSC_WEBSOCKET_QUEUE,
+                            .ping_ms = ws->options.ping_ms,
+                            .ping_timeout_ms = ws->options.ping_timeout_ms};
+  ws->ended = false;
+  return dsc_ws_connect(call->d->ws, &request, &events, ws, &ws->conn, why);
+}
+
+static void drop_conn(dsc_websocket *ws) {
+  dsc_ws_conn_free(ws->conn);
+  ws->conn = NULL;
+}
+
+void dsc_websocket_attempt_end(dsc_call *call) {
+  dsc_websocket *ws = call->websocket;
+  if (call->answer.err || call->answer.status != 101) {
+    drop_conn(ws);
+    return;
+  }
+  memcpy(ws->addr, call->node->addr, sizeof ws->addr);
+  if (ws->ended) return; /* while the step was waited for */
+  dsc_table_hold(call->node->table, call->node);
+  ws->node = dsc_node_ref(call->node);
+}
+
+bool dsc_websocket_attempt_break(dsc_call *call) {
+  dsc_websocket *ws = call->websocket;
+  if (!ws || !ws->conn) return false;
+  drop_conn(ws);
+  return true;
+}
+
+/* Says why nothing was opened. */
+static dsc_err explain(const dsc_result *result, dsc_why *why) {
+  if (result->err) return dsc_fail(why, result->err, "%s", result->why ? result->why : dsc_err_text(result->err));
+  return dsc_fail(why, DSC_EPROTOCOL, "%s answered %d%s%s instead of opening a WebSocket", result->node, result->status,
+                  result->reason && *result->reason ? " " : "", result->reason ? result->reason : "");
+}
+
+static dsc_err run(dsc_frame *frame, const dsc_request *request, dsc_websocket *ws, dsc_why *why) {
+  dsc_request opening = *request;
+  opening.method = DSC_STR_LITERAL("WS");
+  opening.has_body = false;
+  dsc_result *result = dsc_result_new();
+  if (!result) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  dsc_call call;
+  dsc_call_prepare(frame, &call, &opening, result);
+  call.websocket = ws;
+  ws->call = &call;
+  dsc_call_run(frame, &call);
+  ws->call = NULL;
+  dsc_err err = result->err || result->status != 101 ? explain(result, why) : DSC_OK;
+  dsc_call_fini(&call);
+  dsc_result_free(result);
+  return err;
+}
+
+dsc_err dsc_websocket_open(dsc_frame *frame, const dsc_request *request, const dsc_websocket_options *options,
+                           dsc_websocket **out, dsc_why *why) {
+  dsc_discoverer *d = frame->d;
+  *out = NULL;
+  if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
+  if (d->callbacks > DSC_MAX_DEPTH)
+    return dsc_fail(why, DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+  dsc_websocket *ws = dsc_websocket_new(d);
+  if (!ws) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  ws->options = *options;
+  dsc_err err = run(frame, request, ws, why);
+  ws->options.protocols = NULL;
+  if (err) {
+    dsc_websocket_free(ws);
+    return err;
+  }
+  *out = ws;
+  return DSC_OK;
+}
