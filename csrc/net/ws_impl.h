@@ -8,10 +8,10 @@
 **     ws_frame.c  frames (pure)
 **     ws_line.c   a TCP connection on libwebsockets, which is spoken to in this file only
 **
-** libwebsockets carries the bytes (its raw role). The WebSocket part of 4.1.6 can't be used by a client that must hold
-** RFC 6455: it takes masked frames; it hangs up without a close frame where it finds an error, and then tells its user
-** no more than that the connection is gone; it hides the close frame that answers ours and turns the codes 1012 to
-** 1014 into 1002; it drops a ping that comes before the last one was answered; of a refusal it shows known headers only.
+** libwebsockets carries the bytes (its raw role). The WebSocket part of 4.1.6 can't be used by a client that must keep
+** to RFC 6455: it takes masked frames; where it finds an error it hangs up without a close frame and tells its user no
+** more than that the connection is gone; it hides the close frame that answers ours, and turns the codes 1012 to 1014
+** into 1002; it drops a ping that comes before the last one was answered; of a refusal it shows known headers only.
 ** Its own connect() leaves a libuv handle behind when the connection is refused.
 **
 ** Everything here belongs to the loop's thread.

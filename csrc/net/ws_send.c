@@ -1,8 +1,8 @@
 /*
 ** ws_send.c - what is sent: messages become frames, frames become bytes for the line.
 **
-** Messages wait in `sending`; the front one is cut into frames that are masked into `out` no sooner than the kernel took
-** the ones before, so control frames never wait long. The close frame comes after everything else.
+** Messages wait in `sending`; the front one is cut into frames that are masked into `out` no sooner than the kernel
+** took the ones before, so control frames never wait long. The close frame comes after everything else.
 */
 #include <stdio.h>
 #include <sys/random.h>
