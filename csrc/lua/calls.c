@@ -14,6 +14,7 @@
 #include "lua/json.h"
 #include "lua/options.h"
 #include "lua/result.h"
+#include "lua/websocket.h"
 
 /* What is called. `data` and `headers` are stack indices, 0: none. */
 typedef struct call {
@@ -265,5 +266,6 @@ static int call_request_with_node(lua_State *L) {
     "request", call_request                                                                                            \
   }
 
-const luaL_Reg dsc_lua_calls_methods[] = {VERBS, {NULL, NULL}};
-const luaL_Reg dsc_lua_calls_caller_methods[] = {VERBS, {"request_with_node", call_request_with_node}, {NULL, NULL}};
+const luaL_Reg dsc_lua_calls_methods[] = {VERBS, {"open", dsc_lua_websocket_new}, {NULL, NULL}};
+const luaL_Reg dsc_lua_calls_caller_methods[] = {
+    VERBS, {"open", dsc_lua_websocket_new}, {"request_with_node", call_request_with_node}, {NULL, NULL}};

@@ -36,6 +36,8 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   lua_rawseti(L, -2, DSC_U_DATA);
   lua_newtable(L);
   lua_rawseti(L, -2, DSC_U_CALLS);
+  lua_newtable(L);
+  lua_rawseti(L, -2, DSC_U_WEBSOCKETS);
   dsc_compat_set_user(L, -2);
   return box;
 }

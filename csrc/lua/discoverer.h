@@ -27,7 +27,8 @@ enum {
   DSC_U_RESPONSE,
   DSC_U_LOGGER,
   DSC_U_EVENT,
-  DSC_U_RELAY, /* the names to ask a header object for: a list */
+  DSC_U_WEBSOCKETS, /* box -> its userdata, while it listens */
+  DSC_U_RELAY,      /* the names to ask a header object for: a list */
   DSC_U_COUNT
 };
 

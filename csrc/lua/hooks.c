@@ -13,6 +13,7 @@
 #include "lua/app_client.h"
 #include "lua/headers.h"
 #include "lua/node.h"
+#include "lua/websocket.h"
 
 /* What one callback is about; `body` runs in protected mode with the user value at index 1. */
 typedef struct job {
@@ -28,6 +29,8 @@ typedef struct job {
   double seconds;
   const dsc_event *event;
   const dsc_log_record *record;
+  dsc_lua_websocket *websocket;
+  const dsc_ws_message *message; /* NULL: it ended */
   dsc_why *why;
 } job;
 
@@ -196,6 +199,32 @@ static void on_event(void *ctx, void *ud, const dsc_event *event) {
   if (protect(ctx, &j, DSC_ECALLBACK, &why)) report(ud, "callback: on_event", &why);
 }
 
+static void message_body(lua_State *L, job *j) {
+  if (!dsc_lua_websocket_push_listener(L, 1, j->websocket)) return;
+  int at = lua_gettop(L) - 1;
+  lua_pushvalue(L, at);
+  if (j->message) {
+    lua_pushlstring(L, j->message->data, j->message->len);
+    lua_pushstring(L, j->message->kind == DSC_WS_TEXT ? "text" : "binary");
+    lua_call(L, 3, 0);
+    return;
+  }
+  dsc_lua_websocket_unlisten(L, 1, j->websocket);
+  const dsc_ws_end *end = dsc_websocket_end(j->websocket->ws);
+  dsc_err err = end ? end->err : DSC_ECLOSED;
+  dsc_why why = {""};
+  if (end) dsc_fail(&why, err, "%s", end->why);
+  dsc_compat_fail(L, err, &why);
+  lua_call(L, 4, 0);
+}
+
+static void on_message(void *ctx, void *ud, dsc_websocket *ws, void *listener, const dsc_ws_message *message) {
+  (void)ws;
+  dsc_why why = {""};
+  job j = {.body = message_body, .websocket = listener, .message = message};
+  if (protect(ctx, &j, DSC_ECALLBACK, &why)) report(ud, "callback: on_message", &why);
+}
+
 static int record_tostring(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_pushliteral(L, "line");
@@ -273,6 +302,7 @@ void dsc_lua_hooks_on_call_log(void *ctx, void *ud, const dsc_log_record *record
 
 dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box) {
   dsc_hooks hooks = {.ud = box};
+  hooks.on_message = on_message;
   if (box->has_route) hooks.route = on_route;
   if (box->has_next) hooks.next = on_next;
   if (box->has_response) hooks.response = on_response;

@@ -15,6 +15,7 @@
 #include "lua/options.h"
 #include "lua/result.h"
 #include "lua/secret.h"
+#include "lua/websocket.h"
 #include "net/host.h"
 
 #define MODULE "discover.core"
@@ -97,13 +98,14 @@ static void open_types(lua_State *L) {
   dsc_lua_node_open(L);
   dsc_lua_app_client_open(L);
   dsc_lua_result_open(L);
+  dsc_lua_websocket_open(L);
   dsc_lua_caller_open(L);
   dsc_lua_discoverer_open(L);
 }
 
 /* methods = {discoverer = {...}, ...}: for sugar, and for who documents them */
 static void push_methods(lua_State *L) {
-  static const char *const types[] = {"discoverer", "caller", "result", "node", "app_client", "secret"};
+  static const char *const types[] = {"discoverer", "caller", "result", "node", "app_client", "secret", "websocket"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     lua_pushfstring(L, "discover.%s", types[i]);

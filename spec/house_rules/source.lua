@@ -127,8 +127,8 @@ end
 -- Reads a tree: {root, files (all paths), c (files of csrc, parsed), read(path) -> text or nil}.
 function source.read(root)
   local tree = { root = root, files = {}, c = {} }
-  local list = io.popen("cd '" .. root .. "' && find . -type f -not -path './.git' -not -path './.git/*' -not -path './build/*' "
-    .. "-not -path './build.luarocks/*' | sort")
+  local list = io.popen("cd '" .. root .. "' && find . -type f -not -path './.git' -not -path './.git/*' "
+    .. "-not -path './build/*' -not -path './build.luarocks/*' | sort")
   for line in list:lines() do tree.files[#tree.files + 1] = line:sub(3) end
   list:close()
   for _, path in ipairs(tree.files) do
