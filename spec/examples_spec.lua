@@ -101,6 +101,18 @@ describe_54("examples #api", function()
     assert.same({}, r:hash "easy")
   end)
 
+  it("websocket, websocket_echo: a conversation", function()
+    local p, where = serve("websocket_echo", { r:url() })
+    local text = output("websocket", { r:url() })
+    assert.matches("open\t" .. where:gsub("%p", "%%%0") .. "\tchat\n", text)
+    assert.matches("received\ttext\t5\n", text)
+    assert.matches("received\tbinary\t4\n", text)
+    assert.matches("ended\tclosed\t", text)
+    assert.matches("closed\tclosed\t1000\t3\n", text)
+    p:kill "TERM"
+    p:wait(10)
+  end)
+
   it("all are short, and all are here", function()
     local source = proc.read_file(proc.root() .. "/spec/examples_spec.lua")
     for name in proc.shell("ls examples/*.lua"):gmatch "examples/([%w_]+)%.lua" do

@@ -70,7 +70,7 @@ describe("README.md #api", function()
   it("names no method that does not exist", function()
     local core = require "discover.core"
     local owners = { d = "discoverer", caller = "caller", res = "result", node = "node", ac = "app_client",
-                     secret = "secret" }
+                     secret = "secret", ws = "websocket" }
     for owner, name in text:gmatch "%f[%w](%l+):([%l_]+)[(`]" do
       local kind = owners[owner]
       if kind then

@@ -90,7 +90,7 @@ static int push_part(lua_State *L, const char *name, int type, int other, const 
 }
 
 /* Makes "a, b" of the list at `list`; pushes it. */
-static const char *join_protocols(lua_State *L, int list) {
+static const char *join_protocols(lua_State *L, opening *o, int list) {
   luaL_Buffer text;
   int n = (int)lua_rawlen(L, list);
   luaL_checkstack(L, LUA_MINSTACK, "protocols");
@@ -99,6 +99,9 @@ static const char *join_protocols(lua_State *L, int list) {
     lua_rawgeti(L, list, i);
     if (lua_type(L, -1) != LUA_TSTRING)
       luaL_argerror(L, 2, lua_pushfstring(L, "open: 'protocols': strings expected, got %s", luaL_typename(L, -1)));
+    const char *name = lua_tostring(L, -1);
+    if (!o->err && (!name[0] || strpbrk(name, ", \t")))
+      o->err = dsc_fail(&o->why, DSC_EINVALID, "open: protocols: \"%.40s\" is no token", name);
     luaL_addvalue(&text);
     if (i < n) luaL_addstring(&text, ", ");
   }
@@ -110,7 +113,7 @@ static const char *join_protocols(lua_State *L, int list) {
 static void read_protocols(lua_State *L, opening *o) {
   int at = push_part(L, "protocols", LUA_TSTRING, LUA_TTABLE, "string or list");
   if (!at) return;
-  const char *text = lua_istable(L, at) ? join_protocols(L, at) : lua_tostring(L, at);
+  const char *text = lua_istable(L, at) ? join_protocols(L, o, at) : lua_tostring(L, at);
   if (strlen(text) != lua_rawlen(L, -1) && !o->err)
     o->err = dsc_fail(&o->why, DSC_EINVALID, "open: protocols: a NUL byte");
   o->options.protocols = text[0] ? text : NULL;

@@ -180,6 +180,20 @@ function discover.array(t) end
 ---@field max_body? integer bytes
 ---@field no_body? boolean send no body, whatever data is
 
+--- What open() takes.
+---@class discover.opening
+---@field app string
+---@field path string begins with "/"
+---@field headers? discover.headers
+---@field protocols? string|string[] subprotocols, the preferred one first: "a, b" or a list
+---@field timeout? discover.time one handshake; default: the app's
+---@field deadline? discover.time until it is open, with all attempts; default: the app's
+---@field node? string only this address, one attempt
+---@field key? string|number for the balancer "hash"
+---@field max_body? integer bytes of one message, either way; default: the app's
+---@field ping? discover.time after so much silence a ping is sent; default 20; 0: never
+---@field ping_timeout? discover.time heard nothing for so long after it: the peer is lost; default 10
+
 ---@class discover.discoverer
 local discoverer = {}
 
@@ -237,6 +251,14 @@ function discoverer:delete(app, path, data, headers) end
 ---@param headers? discover.headers
 ---@return discover.result
 function discoverer:request(method, app, path, data, headers) end
+
+--- Opens a WebSocket, as a call is made: route (the method is "WS"), pick, next node when one fails. An answer that is
+--- not 101 is "protocol".
+---@param app string|discover.opening
+---@param path? string
+---@param headers? discover.headers
+---@return discover.websocket? ws, string? message, discover.code? code
+function discoverer:open(app, path, headers) end
 
 --- A caller that relays what an incoming request passes on.
 ---@param request discover.incoming
@@ -343,7 +365,7 @@ function discoverer:stop(drain) end
 ---@return true
 function discoverer:close() end
 
---- Runs until stopped (by a callback or a signal).
+--- Runs until stopped (by a callback or a signal); messages come to on_message in here.
 ---@param timeout? discover.time default: for ever
 ---@return true? ok, string? message, discover.code? code timeout
 function discoverer:wait(timeout) end
@@ -416,6 +438,54 @@ function caller:request(method, app, path, data, headers) end
 ---@param headers? discover.headers
 ---@return discover.result result, string? addr the node that answered
 function caller:request_with_node(method, app, node, path, data, headers) end
+
+--- As discoverer:open(), with the relayed headers.
+---@param app string|discover.opening
+---@param path? string
+---@param headers? discover.headers
+---@return discover.websocket? ws, string? message, discover.code? code
+function caller:open(app, path, headers) end
+
+---@alias discover.message_kind "text"|"binary"
+
+--- A WebSocket. Its node is in flight until it ends; one that nobody holds is cut by the collector.
+---@class discover.websocket
+---@field node string the address of its node
+---@field state "open"|"closing"|"closed"
+---@field protocol? string the subprotocol that the server chose
+---@field close_code? integer nil until it ended; 1005: the peer gave none; 1006: no close frame
+---@field close_reason? string nil until it ended
+local websocket = {}
+
+--- Queues a message, waiting for room.
+---@param data string
+---@param kind? discover.message_kind default "text", which must be UTF-8
+---@param timeout? discover.time default 10
+---@return true? ok, string? message, discover.code? code timeout: nothing of it was sent; too_large: more than max_body
+function websocket:send(data, kind, timeout) end
+
+--- The next whole message. What came before the end is still given; then the code says how it ended: closed (by a
+--- closing handshake), connect, timeout (keep-alive; `state` is "closed" then), protocol, too_large.
+---@param timeout? discover.time default 10; 0: only looks
+---@return string? data, discover.message_kind|string kind_or_message, discover.code? code
+function websocket:receive(timeout) end
+
+--- Sends a ping now.
+---@return true? ok, string? message, discover.code? code
+function websocket:ping() end
+
+--- Says goodbye after what is queued and waits for the peer's answer, at most 2 s. Idempotent; also what
+--- `local ws <close>` does.
+---@param code? integer default 1000; 1001, 1003, 1007 to 1014, 3000 to 4999
+---@param reason? string up to 123 bytes of UTF-8
+---@return true? ok, string? message, discover.code? code invalid
+function websocket:close(code, reason) end
+
+--- Hands every message to a function while the owner is in d:wait(), and the end once, as fn(ws, nil, message, code).
+--- Keeps the WebSocket alive until then. nil: none.
+---@param fn fun(ws: discover.websocket, data: string?, kind_or_message: string, code: discover.code?)|nil
+---@return true? ok, string? message, discover.code? code
+function websocket:on_message(fn) end
 
 ---@class discover.result
 ---@field ok boolean no err and status below 400

@@ -20,7 +20,7 @@ local function functions(t)
 end
 
 describe("#api types", function()
-  for _, class in ipairs { "discoverer", "caller", "result", "node", "app_client", "secret" } do
+  for _, class in ipairs { "discoverer", "caller", "result", "node", "app_client", "secret", "websocket" } do
     it("describe the methods of " .. class, function()
       assert.same(functions(core.methods[class]), documented(class, ":"))
     end)

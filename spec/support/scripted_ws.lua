@@ -1,9 +1,10 @@
 -- scripted_ws - steps of scripted_main that speak WebSocket: the handshake, raw frames, and what the client sends.
 --
--- {"ws_accept", {protocol=, accept=, status=, lines=, upgrade=, connection=}}: reads the handshake and answers it; each
--- part may be wrong. {"ws_hex", hex [, pieces]}: these bytes, in pieces of so many. {"ws_read", n}: n frames, noted as
--- {event="frame", opcode=, fin=, rsv=, masked=, length=, hex=, code=, reason=}. {"ws_close", {answer=false}}: reads
--- frames up to the close frame and answers it with the same code. "ws_echo": answers messages by the same, and the end.
+-- {"ws_accept", {protocol=, accept=, status=, lines=, upgrade=, connection=, version=, tail=}}: reads the handshake and
+-- answers it; each part may be wrong; tail: bytes (hex) right behind it. {"ws_hex", hex [, pieces]}: these bytes, in
+-- pieces of so many. {"ws_read", n}: n frames, noted as {event="frame", opcode=, fin=, rsv=, masked=, length=, hex=,
+-- code=, reason=}. {"ws_close", {answer=false}}: reads frames up to the close frame and answers it by the same code.
+-- "ws_echo": answers messages by the same, and the end.
 local digest = require "openssl.digest"
 local frames = require "spec.support.frames"
 
@@ -56,12 +57,14 @@ return function(steps, io)
     local headers = io.read_request(conn)
     local accept = base64(digest.new "sha1":final((headers["sec-websocket-key"] or "") .. GUID))
     local lines = {
-      ("HTTP/1.1 %d Scripted"):format(options.status or 101),
-      "Upgrade: " .. (options.upgrade or "websocket"), "Connection: " .. (options.connection or "Upgrade"),
+      ("HTTP/%s %d Scripted"):format(options.version or "1.1", options.status or 101),
     }
+    if options.upgrade ~= "" then lines[#lines + 1] = "Upgrade: " .. (options.upgrade or "websocket") end
+    if options.connection ~= "" then lines[#lines + 1] = "Connection: " .. (options.connection or "Upgrade") end
     if options.accept ~= "" then lines[#lines + 1] = "Sec-WebSocket-Accept: " .. (options.accept or accept) end
     if options.protocol then lines[#lines + 1] = "Sec-WebSocket-Protocol: " .. options.protocol end
-    io.send(conn, table.concat(lines, "\r\n") .. "\r\n" .. (options.lines or "") .. "\r\n")
+    io.send(conn, table.concat(lines, "\r\n") .. "\r\n" .. (options.lines or "") .. "\r\n" ..
+      frames.bytes(options.tail or ""))
   end
 
   function steps.ws_hex(conn, hex, pieces)

@@ -98,13 +98,15 @@ class Routes:
         await ws.send("ponged")
         await Routes.echo(ws, query)
 
-    # Reads nothing any more.
+    # Reads nothing until a file is there; then it answers each message by its length.
     @staticmethod
     async def deaf(ws, query):
         ws.transport.pause_reading()
-        await asyncio.sleep(float(query.get("seconds", 3600)))
+        while not os.path.exists(query["until"]):
+            await asyncio.sleep(0.01)
         ws.transport.resume_reading()
-        await Routes.echo(ws, query)
+        async for message in ws:
+            await ws.send(str(len(message)))
 
     # Cuts the connection, without a close frame, at the first message.
     @staticmethod
