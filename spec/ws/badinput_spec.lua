@@ -82,11 +82,22 @@ describe("#api bad input", function()
     assert.equal(1, #s:journal "request")
   end)
 
-  it("of headers that are the handshake's own", function()
-    for _, name in ipairs { "Sec-WebSocket-Key", "sec-websocket-version", "Sec-WebSocket-Protocol",
-                            "Sec-WebSocket-Extensions", "Upgrade", "Connection" } do
-      invalid(name, d:open("svc", "/", { [name] = "x" }))
-    end
+  it("of headers: those of the handshake itself are left out", function()
+    local other = assert(d:open("svc", "/echo", {
+      ["Sec-WebSocket-Key"] = "x", ["sec-websocket-version"] = "12", ["Sec-WebSocket-Protocol"] = "p",
+      ["Sec-WebSocket-Extensions"] = "permessage-deflate", Upgrade = "h2c", Connection = "close",
+      ["Content-Length"] = "5", ["Transfer-Encoding"] = "chunked", ["X-Mine"] = "1",
+    }))
+    local headers = s:headers()
+    assert.equal("1", headers["x-mine"])
+    assert.equal("13", headers["sec-websocket-version"])
+    assert.equal(24, #headers["sec-websocket-key"])
+    assert.equal("websocket", headers.upgrade)
+    assert.equal("upgrade", headers.connection:lower())
+    for _, name in ipairs { "protocol", "extensions" } do assert.is_nil(headers["sec-websocket-" .. name]) end
+    assert.is_nil(headers["content-length"])
+    assert.is_nil(headers["transfer-encoding"])
+    assert(other:close())
   end)
 
   it("of the methods", function()

@@ -179,6 +179,9 @@ describe("#core conformance", function()
   })
 
   rows("lengths in a form too long", {
+    broken("16 bits for one byte", frames.text("x", { form = 16 })),
+    broken("64 bits for one byte", frames.text("x", { form = 64 })),
+    broken("64 bits for 65535 bytes", frames.binary(("x"):rep(65535), { form = 64 })),
     broken("a sign bit", "\130\127\128\0\0\0\0\0\0\1x"),
   })
 
@@ -200,6 +203,40 @@ describe("#core conformance", function()
       assert.equal("", w.close_reason)
       s:kill()
     end
+  end)
+
+  it("whatever comes, there is an end", function()
+    local seed = 4711
+    local function random(n)
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      return math.floor(seed / 65536) % n
+    end
+    local scripts = {}
+    for i = 1, 60 do
+      local parts = {}
+      for _ = 1, 1 + random(8) do
+        local payload = {}
+        for k = 1, random(random(4) == 0 and 300 or 20) do payload[k] = string.char(random(256)) end
+        local opcode = random(4) == 0 and random(16) or ({ 0, 1, 2, 8, 9, 10 })[1 + random(6)]
+        parts[#parts + 1] = frames.make(opcode, table.concat(payload), {
+          fin = random(3) > 0, rsv = random(10) == 0 and 1 + random(7) or 0, form = random(10) == 0 and 16 or nil,
+          mask = random(10) == 0 and "mask" or nil, length = random(15) == 0 and random(70000) or nil,
+        })
+      end
+      local bytes = table.concat(parts)
+      if i % 3 == 0 then bytes = bytes:gsub("..", function(two) return random(20) == 0 and two:reverse() or two end) end
+      scripts[i] = { { "ws_accept" }, { "ws_hex", frames.hex(bytes), i % 5 == 0 and 3 or nil } }
+    end
+    local s = scripted.start(scripts)
+    local d = calls.client{ s }
+    for _ = 1, #scripts do
+      local w = assert(d:open{ app = "svc", path = "/", max_body = MAX, ping = 0 })
+      local _, _, code = drain(w)
+      assert.is_truthy(({ closed = 1, protocol = 1, too_large = 1, connect = 1 })[code], code)
+      assert.is_number(w.close_code)
+    end
+    assert.equal(0, calls.node(d, s).in_flight)
+    s:kill()
   end)
 
   it("pings are answered by the same bytes, within fragments too; pongs nobody asked for are not", function()
