@@ -1,6 +1,6 @@
 -- ws - WebSocket servers in processes of their own.
 --
---   local s = ws.python{ protocols = {"a"}, cert=, key=, port= }   -- python3-websockets; routes: see ws_service.py
+--   local s = ws.python{ protocols = {"a"}, cert=, key=, port= }   -- python3-websockets; see ws_service.py
 --   local s = ws.scripted{ {"ws_accept"}, {"ws_hex", frames.hex(frames.text "hi")}, ... }  -- spec/support/scripted.lua
 --   s.addr s.port  s:journal([event])  s:closes() s:kill() s:restart() s:log() s.p (the proc)
 --

@@ -3,7 +3,7 @@
 #   /usr/bin/python3 ws_service.py <settings.json>
 #
 # Settings: ready (file that gets "port\n" when it serves), journal (file, one JSON object a line), port, protocols,
-# cert and key (wss), max_size. What it does is in the path: see the functions of Routes.
+# cert and key (wss), client_ca (clients must show a certificate of it), max_size. What it does is in the path: see the functions of Routes.
 import asyncio
 import http
 import json
@@ -158,6 +158,9 @@ async def main():
     if settings.get("cert"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(settings["cert"], settings["key"])
+        if settings.get("client_ca"):
+            context.load_verify_locations(settings["client_ca"])
+            context.verify_mode = ssl.CERT_REQUIRED
     server = await websockets.serve(
         serve,
         "127.0.0.1",
