@@ -105,6 +105,26 @@ static dsc_err run(dsc_frame *frame, const dsc_request *request, dsc_websocket *
   return err;
 }
 
+/* True when `names` has `name` before `end`. */
+static bool is_listed(const char *names, const char *end, dsc_str name) {
+  for (dsc_str rest = {names, (size_t)(end - names)}; rest.n;)
+    if (dsc_str_equal(dsc_str_trim(dsc_str_cut(&rest, ',')), name)) return true;
+  return false;
+}
+
+/* Tokens, each once (RFC 6455, 4.1): they go into a header as they are. */
+static dsc_err check_protocols(const char *names, dsc_why *why) {
+  for (dsc_str rest = dsc_str_of(names); rest.p;) {
+    const char *begin = rest.p;
+    dsc_str name = dsc_str_trim(dsc_str_cut(&rest, ','));
+    if (dsc_headers_check_name(name, NULL))
+      return dsc_fail(why, DSC_EINVALID, "protocols: \"%.*s\" is no token", DSC_STR_ARG(name));
+    if (is_listed(names, begin, name))
+      return dsc_fail(why, DSC_EINVALID, "protocols: \"%.*s\" is there twice", DSC_STR_ARG(name));
+  }
+  return DSC_OK;
+}
+
 dsc_err dsc_websocket_open(dsc_frame *frame, const dsc_request *request, const dsc_websocket_options *options,
                            dsc_websocket **out, dsc_why *why) {
   dsc_discoverer *d = frame->d;
@@ -112,10 +132,12 @@ dsc_err dsc_websocket_open(dsc_frame *frame, const dsc_request *request, const d
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
   if (d->callbacks > DSC_MAX_DEPTH)
     return dsc_fail(why, DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+  dsc_err err = options->protocols ? check_protocols(options->protocols, why) : DSC_OK;
+  if (err) return err;
   dsc_websocket *ws = dsc_websocket_new(d);
   if (!ws) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   ws->options = *options;
-  dsc_err err = run(frame, request, ws, why);
+  err = run(frame, request, ws, why);
   ws->options.protocols = NULL;
   if (err) {
     dsc_websocket_free(ws);

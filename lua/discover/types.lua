@@ -481,7 +481,7 @@ function websocket:ping() end
 ---@return true? ok, string? message, discover.code? code invalid
 function websocket:close(code, reason) end
 
---- Hands every message to a function while the owner is in d:wait(), and the end once, as fn(ws, nil, message, code).
+--- Hands every message to a function while the owner is in d:wait() (or d:stop(), for what is left), and the end once, as fn(ws, nil, message, code).
 --- Keeps the WebSocket alive until then. nil: none.
 ---@param fn fun(ws: discover.websocket, data: string?, kind_or_message: string, code: discover.code?)|nil
 ---@return true? ok, string? message, discover.code? code
