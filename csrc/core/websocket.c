@@ -104,16 +104,19 @@ static dsc_err check(const dsc_websocket *ws, dsc_why *why) {
   return DSC_OK;
 }
 
-/* Runs the loop once, for what is left of `timeout_ms` since `start_ms`. Fails: DSC_ETIMEOUT, or there is no loop. */
-static dsc_err wait_on(dsc_frame *frame, uint64_t start_ms, uint32_t timeout_ms) {
-  uint64_t gone_ms = dsc_clock_now_ms() - start_ms;
-  if (gone_ms >= timeout_ms) return DSC_ETIMEOUT;
-  return dsc_discoverer_run_once(frame, NULL, (int64_t)(timeout_ms - gone_ms));
+/* Runs the loop once, for what is left of `timeout_ms` since `start_ms`; without any time it looks once all the same.
+** Fails: DSC_ETIMEOUT, or there is no loop. */
+static dsc_err wait_on(dsc_frame *frame, uint64_t start_ms, uint32_t timeout_ms, bool *looked) {
+  uint64_t gone_ms = dsc_clock_now_ms() - start_ms, left_ms = gone_ms < timeout_ms ? timeout_ms - gone_ms : 0;
+  if (left_ms == 0 && *looked) return DSC_ETIMEOUT;
+  *looked = true;
+  return dsc_discoverer_run_once(frame, NULL, (int64_t)left_ms);
 }
 
 static dsc_err send_message(dsc_frame *frame, dsc_websocket *ws, dsc_ws_kind kind, dsc_str data, uint32_t timeout_ms,
                             dsc_why *why) {
   uint64_t start_ms = dsc_clock_now_ms();
+  bool looked = false;
   for (;;) {
     dsc_err err = check(ws, why);
     if (err) return err;
@@ -121,7 +124,7 @@ static dsc_err send_message(dsc_frame *frame, dsc_websocket *ws, dsc_ws_kind kin
     if (err == DSC_OK) return DSC_OK;
     if (err == DSC_EINVALID) return dsc_fail(why, err, "a text that is not UTF-8");
     if (err != DSC_EOVERLOAD) return dsc_fail(why, err, "%s", err == DSC_ECLOSED ? "it is closing" : dsc_err_text(err));
-    err = wait_on(frame, start_ms, timeout_ms);
+    err = wait_on(frame, start_ms, timeout_ms, &looked);
     if (err == DSC_ETIMEOUT)
       return dsc_fail(why, err, "%s did not take what waits to be sent within %u ms", ws->addr, timeout_ms);
     if (err) return dsc_fail(why, err, "%s", dsc_err_text(err));
@@ -142,11 +145,12 @@ dsc_err dsc_websocket_send(dsc_frame *frame, dsc_websocket *ws, dsc_ws_kind kind
 static dsc_err take_message(dsc_frame *frame, dsc_websocket *ws, uint32_t timeout_ms, dsc_ws_message *message,
                             dsc_why *why) {
   uint64_t start_ms = dsc_clock_now_ms();
+  bool looked = false;
   for (;;) {
     if (!is_forked(ws) && ws->conn && dsc_ws_receive(ws->conn, message)) return DSC_OK;
     dsc_err err = check(ws, why);
     if (err) return err;
-    err = wait_on(frame, start_ms, timeout_ms);
+    err = wait_on(frame, start_ms, timeout_ms, &looked);
     if (err == DSC_ETIMEOUT) return dsc_fail(why, err, "no message from %s within %u ms", ws->addr, timeout_ms);
     if (err) return dsc_fail(why, err, "%s", dsc_err_text(err));
   }
@@ -181,8 +185,9 @@ dsc_err dsc_websocket_close(dsc_frame *frame, dsc_websocket *ws, uint16_t code, 
   if (err) return err;
   ws->pins++;
   uint64_t start_ms = dsc_clock_now_ms();
+  bool looked = false;
   while (err == DSC_OK && !is_forked(ws) && !ws->ended && ws->d && !ws->d->stopping)
-    err = wait_on(frame, start_ms, DSC_WEBSOCKET_CLOSE_MS + DSC_WS_LINGER_MS);
+    err = wait_on(frame, start_ms, DSC_WEBSOCKET_CLOSE_MS + DSC_WS_LINGER_MS, &looked);
   unpin(ws);
   return DSC_OK;
 }

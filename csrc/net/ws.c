@@ -198,7 +198,7 @@ static bool take_cipher(dsc_ws_conn *conn, dsc_str bytes) {
 static void on_received(void *ud, dsc_str bytes) {
   dsc_ws_conn *conn = ud;
   conn->heard_ms = dsc_clock_coarse_ms();
-  conn->ping_sent_ms = 0;
+  conn->ping_sent_ms = conn->last_look_ms = 0;
   bool whole = conn->session ? take_cipher(conn, bytes) : take_plain(conn, bytes);
   if ((whole || dsc_ws_send_has_room(conn)) && conn->open_told && conn->phase != DSC_WS_OVER)
     conn->events.moved(conn->ud);

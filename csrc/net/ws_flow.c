@@ -202,6 +202,7 @@ uint64_t dsc_ws_flow_due_ms(const dsc_ws_conn *conn) {
   if (conn->phase == DSC_WS_CLOSING || conn->phase == DSC_WS_LEAVING) return conn->close_until_ms;
   if (conn->request.ping_ms == 0) return UINT64_MAX;
   if (conn->paused) return dsc_clock_now_ms() + conn->request.ping_ms; /* nothing can be heard */
+  if (conn->last_look_ms) return conn->last_look_ms;
   if (conn->ping_sent_ms) return conn->ping_sent_ms + conn->request.ping_timeout_ms;
   return conn->heard_ms + conn->request.ping_ms;
 }
@@ -219,12 +220,15 @@ void dsc_ws_flow_on_time(dsc_ws_conn *conn, uint64_t now_ms) {
   case DSC_WS_LEAVING: dsc_ws_finish(conn); return;
   case DSC_WS_CLOSING: finish_late(conn, conn->close_wait_ms, "the close frame"); return;
   default:
-    if (conn->ping_sent_ms) {
+    if (conn->ping_sent_ms && !conn->last_look_ms) {
+      /* timers come before sockets: an owner who was away finds the answer only now */
+      conn->last_look_ms = now_ms + 1;
+    } else if (conn->ping_sent_ms) {
       finish_late(conn, conn->request.ping_timeout_ms, "a ping");
-      return;
+    } else {
+      conn->ping_sent_ms = now_ms;
+      dsc_ws_ping(conn);
     }
-    conn->ping_sent_ms = now_ms;
-    dsc_ws_ping(conn);
   }
 }
 

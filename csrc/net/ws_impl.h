@@ -127,6 +127,7 @@ struct dsc_ws_conn {
   size_t received_bytes;
   bool paused;
   uint64_t heard_ms, ping_sent_ms; /* 0: none is out */
+  uint64_t last_look_ms;           /* its time is over: the socket is looked at once more until then; 0: it is not */
   /* sending */
   dsc_link sending;
   size_t sending_bytes;

@@ -116,6 +116,13 @@ describe("alive #api", function()
     wait.pass(0.6)
     assert.equal("timeout", select(3, w:receive(0.05)))
     assert.equal("open", w.state)
+    -- A ping was out when he left, and its answer waits for him.
+    s.p:kill "STOP"
+    assert.equal("timeout", select(3, w:receive(0.15)))
+    s.p:kill "CONT"
+    wait.pass(0.4)
+    assert.equal("timeout", select(3, w:receive(0.05)))
+    assert.equal("open", w.state)
     w:close()
   end)
 

@@ -1,7 +1,9 @@
 -- Messages there and back: sizes, kinds, order, back-pressure, time limits; against two servers by others.
 local calls = require "spec.support.calls"
+local frames = require "spec.support.frames"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
+local scripted = require "spec.support.scripted"
 local service = require "spec.support.service"
 local wait = require "spec.support.wait"
 local ws = require "spec.support.ws"
@@ -216,10 +218,13 @@ describe("talk", function()
   end)
 
   it("sees what has come without waiting", function()
-    local w = open "/count?n=2"
-    wait.until_true(function() return w:receive(0) == "1:" end)
-    wait.until_true(function() return w:receive(0) == "2:" end)
+    local late = scripted.http({ "ws_accept" }, { "sleep", 100 }, { "ws_hex", frames.hex(frames.text "late") },
+      "ws_echo")
+    local w = assert(calls.client{ late }:open("svc", "/"))
+    assert.equal("timeout", select(3, w:receive(0)))
+    wait.until_true(function() return w:receive(0) == "late" end)
     w:close()
+    late:kill()
   end)
 
   it("goes on beside others: WebSockets and calls #api", function()
