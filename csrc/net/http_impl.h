@@ -89,6 +89,7 @@ struct dsc_http_attempt {
   int64_t to_receive;       /* -1: not known */
   uint64_t heard_ms;        /* when the node last did something */
   /* what the handle is set to */
+  CURLU *url; /* curl borrows it */
   char set_addr[DSC_ADDR_MAX];
   char set_method[24];
   dsc_http_mode set_mode;
