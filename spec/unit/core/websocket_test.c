@@ -84,7 +84,7 @@ TEST(messages_go_and_come_and_the_node_is_in_flight) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(messages_go_and_come_and_the_node_is_in_flight),
+      cmocka_unit_test(messages_go_and_come_and_the_node_is_in_flight),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
