@@ -4,6 +4,8 @@
 ** Route, look-up, choice of a node, back-off, deadline, health, counters, trace and log are the call's; only what an
 ** attempt is differs. An answer other than 101 that a call would give back ends the opening.
 */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "core/websocket_impl.h"
 
@@ -67,7 +69,7 @@ void dsc_websocket_attempt_end(dsc_call *call) {
     drop_conn(ws);
     return;
   }
-  memcpy(ws->addr, call->node->addr, sizeof ws->addr);
+  snprintf(ws->addr, sizeof ws->addr, "%s", call->node->addr);
   if (ws->ended) return; /* while the step was waited for */
   dsc_table_hold(call->node->table, call->node);
   ws->node = dsc_node_ref(call->node);

@@ -109,7 +109,7 @@ describe("alive #api", function()
   end)
 
   it("an owner who was away for long does not take the peer for dead", function()
-    local w = open("/echo", { ping = 0.1, ping_timeout = 0.1 })
+    local w = open("/echo", { ping = 0.1, ping_timeout = 0.4 })
     wait.pass(0.6)
     assert(w:send "back")
     assert.equal("back", (w:receive()))
@@ -120,7 +120,7 @@ describe("alive #api", function()
     s.p:kill "STOP"
     assert.equal("timeout", select(3, w:receive(0.15)))
     s.p:kill "CONT"
-    wait.pass(0.4)
+    wait.pass(0.6)
     assert.equal("timeout", select(3, w:receive(0.05)))
     assert.equal("open", w.state)
     w:close()
