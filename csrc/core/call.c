@@ -84,6 +84,7 @@ static dsc_err configure(dsc_call *call) {
 static dsc_err do_route(dsc_frame *frame, dsc_call *call) {
   dsc_err err = take_request(call);
   if (!err) err = run_route(frame, call);
+  if (!err && call->stream) err = dsc_call_flow_keep_body(call);
   return err ? err : configure(call);
 }
 
@@ -135,9 +136,18 @@ static void say_why(dsc_call *call) {
   dsc_result_fail(result, err, why.text);
 }
 
-static void finish(dsc_call *call) {
+/* A callback of the host's that failed ends the call, whatever the answer. */
+static dsc_err last_word(dsc_frame *frame, dsc_call *call) {
+  if (!call->stream) dsc_call_flow_finish(frame, call); /* a stream's end is later */
+  if (!call->flow_err) return call->step.err;
+  call->why = call->flow_why;
+  return call->step.err = call->flow_err;
+}
+
+static void finish(dsc_frame *frame, dsc_call *call) {
   dsc_result *result = call->result;
-  dsc_err err = call->step.err;
+  dsc_err err = last_word(frame, call);
+  if (call->flow_err) dsc_stream_drop(call->stream);
   if (err) say_why(call);
   if (err == DSC_EALL_FAILED) result->node[0] = '\0';
   uint64_t elapsed_ns = dsc_clock_now_ns() - call->start_ns;
@@ -145,6 +155,7 @@ static void finish(dsc_call *call) {
   dsc_counters_call(dsc_registry_counters(call->d->registry), err, elapsed_ns / 1000);
   if (call->table) dsc_counters_call(dsc_table_counters(call->table), err, elapsed_ns / 1000);
   call->done = true;
+  if (dsc_stream_hand_over(frame, call->stream)) return;
   dsc_list_remove(&call->link);
   dsc_list_remove(&call->ready_link);
 }
@@ -177,6 +188,7 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
       break;
     case DSC_STEP_PICK: event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = do_pick(frame, call)}; break;
     case DSC_STEP_SEND:
+      dsc_stream_drop(call->stream); /* only now: with no other node the last answer is the call's */
       if (dsc_call_attempt_send(call)) {
         call->wait = DSC_CALL_WAITS_ANSWER;
         return;
@@ -193,10 +205,20 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
         return;
       }
       break;
-    default: finish(call); return;
+    default: finish(frame, call); return;
     }
     action = next_action(frame, call, &event);
   }
+}
+
+/* Calls the host for bodies under way; an error of its ends the call. */
+static void run_flow(dsc_frame *frame, dsc_call *call) {
+  if (call->wait != DSC_CALL_WAITS_ANSWER || call->broken) return;
+  call->wait = DSC_CALL_WAITS_NOT; /* the host's callback may run the loop */
+  dsc_call_flow_run(frame, call);
+  call->wait = DSC_CALL_WAITS_ANSWER;
+  if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED;
+  if (call->flow_err && !call->broken) call->broken = call->flow_err;
 }
 
 /* Turns what happened into the machine's event. Returns false when it was nothing that the call waits for. */
@@ -204,8 +226,7 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) 
   *event = (dsc_step_event){.kind = DSC_STEP_SLEPT};
   bool fired = call->timer_fired;
   call->timer_fired = false;
-  if (call->wait == DSC_CALL_WAITS_ANSWER && call->answered) {
-    call->answered = false;
+  if (call->wait == DSC_CALL_WAITS_ANSWER && (call->answered || call->opened)) {
     call->wait = DSC_CALL_WAITS_NOT; /* the host's callback may run the loop */
     dsc_call_attempt_end(frame, call, event);
     return true;
@@ -214,11 +235,19 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) 
     return do_find(call, fired, event);
   }
   if (call->wait == DSC_CALL_WAITS_TIME && fired) return true;
-  return call->broken != DSC_OK;
+  if (!call->broken) return false;
+  dsc_call_attempt_break(frame, call, call->broken);
+  *event = (dsc_step_event){.kind = DSC_STEP_BROKEN, .err = call->broken};
+  return true;
 }
 
 static void step(dsc_frame *frame, dsc_call *call) {
   dsc_step_event event;
+  if (call->wait == DSC_CALL_WAITS_STREAM) {
+    dsc_stream_step(frame, call->stream);
+    return;
+  }
+  run_flow(frame, call);
   if (!next_event(frame, call, &event)) return;
   if (call->timer) dsc_timer_stop(call->timer);
   call->wait = DSC_CALL_WAITS_NOT;
@@ -269,11 +298,6 @@ static void begin(dsc_frame *frame, dsc_call *call) {
   act(frame, call, dsc_step_next(&call->step, &event, dsc_clock_now_ms(), 0));
 }
 
-void dsc_call_start(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result) {
-  dsc_call_prepare(frame, call, request, result);
-  begin(frame, call);
-}
-
 void dsc_call_run(dsc_frame *frame, dsc_call *call) {
   begin(frame, call);
   while (!call->done) {
@@ -293,6 +317,10 @@ void dsc_call_fini(dsc_call *call) {
   dsc_app_client_fini(&call->ac);
 }
 
+bool dsc_call_is_refused(const dsc_discoverer *d) {
+  return d->stopping || d->callbacks > DSC_MAX_DEPTH;
+}
+
 /* A result that says why nothing was tried. */
 static dsc_result *refuse(dsc_err err, const char *why) {
   dsc_result *result = dsc_result_new();
@@ -300,10 +328,14 @@ static dsc_result *refuse(dsc_err err, const char *why) {
   return result;
 }
 
+dsc_result *dsc_call_refuse(dsc_discoverer *d) {
+  if (d->stopping) return refuse(DSC_ESTOPPED, dsc_err_text(DSC_ESTOPPED));
+  return refuse(DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+}
+
 dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request) {
   dsc_discoverer *d = frame->d;
-  if (d->stopping) return refuse(DSC_ESTOPPED, dsc_err_text(DSC_ESTOPPED));
-  if (d->callbacks > DSC_MAX_DEPTH) return refuse(DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
+  if (dsc_call_is_refused(d)) return dsc_call_refuse(d);
   dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());
   dsc_result *result = dsc_result_new();
   if (!result) return NULL;

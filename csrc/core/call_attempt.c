@@ -5,16 +5,24 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "core/body_impl.h"
 #include "core/websocket_impl.h"
+
+void dsc_call_attempt_take(dsc_call *call, dsc_http_answer *answer) {
+  call->answer = *answer;
+  dsc_headers_init(&answer->headers);
+  answer->body = NULL;
+}
 
 /* Inside the loop: takes the answer over and leaves the rest to the step. */
 static void on_done(void *ud, dsc_http_answer *answer) {
   dsc_call *call = ud;
+  dsc_call_flow_look(call);
   call->attempt = NULL;
-  call->answer = *answer;
-  dsc_headers_init(&answer->headers);
-  answer->body = NULL;
-  call->answered = true;
+  if (!dsc_stream_note_over(call->stream, answer)) {
+    dsc_call_attempt_take(call, answer);
+    call->answered = true;
+  }
   dsc_call_make_ready(call);
 }
 
@@ -61,7 +69,8 @@ bool dsc_call_attempt_send(dsc_call *call) {
     if (!err) return true;
   } else if (!err) {
     dsc_http_request request = make_request(call);
-    err = dsc_http_send(call->d->http, &request, on_done, call, &call->attempt, &call->why);
+    err = dsc_call_flow_begin(call, &request);
+    if (!err) err = dsc_http_send(call->d->http, &request, on_done, call, &call->attempt, &call->why);
     if (!err) return true;
   }
   answer_ourselves(call, err, call->why.text);
@@ -106,13 +115,18 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
                             .status = answer->status,
                             .sent = answer->sent,
                             .refused = answer->refused,
-                            .ours = answer->ours};
+                            .ours = answer->ours,
+                            .spent = dsc_call_flow_is_spent(call)};
   double seconds = (double)(dsc_clock_now_ns() - call->attempt_ns) / 1e9;
+  const char *body_failure = event->ours && call->sending ? dsc_body_failure(call->sending) : NULL;
   if (event->err)
-    dsc_fail(&call->why, event->err, "%s", answer->why);
+    dsc_fail(&call->why, event->err, "%s", body_failure ? body_failure : answer->why);
   else if (dsc_step_failed(event))
     dsc_fail(&call->why, DSC_OK, "%s answered %d", call->node->addr, event->status);
+  if (call->opened) dsc_stream_hold(call->stream);
   if (call->websocket) dsc_websocket_attempt_end(call);
+  call->answered = call->opened = false;
+  dsc_call_flow_end(call);
   keep_answer(call);
   dsc_registry_node_done(d->registry, call->node, dsc_step_outcome(event), call->is_probe, d->call_retry_times);
   dsc_counters_attempt(dsc_registry_counters(d->registry), event->err, event->status, call->step.attempts > 1);
@@ -128,13 +142,14 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
 
 void dsc_call_attempt_break(dsc_frame *frame, dsc_call *call, dsc_err err) {
   dsc_step_event ignored;
+  dsc_stream_drop(call->stream);
   if (!call->node) return;
   bool under_way = call->attempt != NULL;
-  dsc_http_cancel(call->attempt);
+  if (err != DSC_EFORKED) dsc_http_cancel(call->attempt); /* else its socket is the parent's: it is forgotten */
   call->attempt = NULL;
   if (dsc_websocket_attempt_break(call)) under_way = true;
   if (under_way) {
-    answer_ourselves(call, err, dsc_err_text(err));
+    answer_ourselves(call, err, call->flow_err == err ? call->flow_why.text : dsc_err_text(err));
     dsc_call_attempt_end(frame, call, &ignored);
     return;
   }

@@ -192,7 +192,8 @@ dsc_result *dsc_discoverer_call(dsc_frame *frame, const dsc_request *request);
 /* As dsc_discoverer_call(), but returns when the headers of the answer that counts are there: `*stream` gives its body
 ** (NULL when there was no answer; the result has no body). No retry after that. Unless the request itself has a
 ** max_body, the stream has no limit. Owner's thread, in a frame. Caller owns result and stream: dsc_stream_free(). What
-** `request` points to is borrowed until the stream ends if it has on_progress, else until this returns. Fails: NULL. */
+** `request` points to is borrowed until this returns; until the stream ends: `source`, and what on_progress needs.
+** Fails: NULL. */
 dsc_result *dsc_discoverer_call_stream(dsc_frame *frame, const dsc_request *request, dsc_stream **stream);
 
 /* Picks a node of `app` for a call that is made elsewhere: counts it as used and in flight until

@@ -184,6 +184,7 @@ dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc
 static void shut(dsc_discoverer *d, bool wait) {
   dsc_notices_set_bell(&d->notices, NULL);
   dsc_websocket_cut_all(d);
+  dsc_stream_cut_all(d);
   dsc_http_free(d->http);
   dsc_ws_free(d->ws);
   dsc_resolver_free(d->resolver);

@@ -58,7 +58,7 @@ struct dsc_discoverer {
   dsc_http *http;
   dsc_ws *ws;          /* made with the first WebSocket */
   dsc_link ready;      /* calls with something to do */
-  dsc_link calls;      /* all calls that have not ended */
+  dsc_link calls;      /* all calls that have not ended, streams among them */
   dsc_link websockets; /* all that were not freed */
   dsc_link deliveries; /* what waits to call the host's code */
   dsc_map marks;       /* nodes picked by hand, see discoverer_pick.c */

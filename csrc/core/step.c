@@ -50,7 +50,7 @@ static dsc_step_action give_up(dsc_step *step) {
 }
 
 static bool may_retry(const dsc_step *step, const dsc_step_event *answer) {
-  if (step->pinned || step->retry == DSC_RETRY_NEVER) return false;
+  if (step->pinned || step->retry == DSC_RETRY_NEVER || answer->spent) return false;
   if (step->max_attempts && step->attempts >= step->max_attempts) return false;
   switch (answer->err) {
   case DSC_OK:
@@ -82,6 +82,7 @@ static dsc_step_action judge(dsc_step *step, const dsc_step_event *answer, uint6
   if (!step->last_failed) return finish(step, DSC_OK);
   uint64_t slack_ms = answer->err == DSC_ETIMEOUT ? DEADLINE_SLACK_MS : 0;
   if (now_ms + slack_ms >= step->deadline_ms) return finish(step, DSC_ETIMEOUT);
+  if (answer->spent && answer->ours) return finish(step, answer->err); /* most likely the body itself failed */
   if (!may_retry(step, answer)) return give_up(step);
   return back_off(step, answer, now_ms, chance);
 }

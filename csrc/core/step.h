@@ -39,6 +39,7 @@ typedef struct dsc_step_event {
   bool sent;    /* something of the request may have reached the node */
   bool refused; /* the connection was refused */
   bool ours;    /* the fault is this process's */
+  bool spent;   /* the request's body was read and can't be read again */
 } dsc_step_event;
 
 typedef struct dsc_step {

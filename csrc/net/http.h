@@ -66,9 +66,9 @@ typedef struct dsc_http_request {
   bool http2;                    /* plain: by prior knowledge; TLS: offered, 1.1 if the node has no more */
   uint32_t timeout_ms;           /* the whole attempt, name look-up included */
   uint32_t connect_timeout_ms;   /* within it */
+  uint32_t silence_ms;           /* of an opened stream: how long the node may say nothing; 0: timeout_ms */
   uint64_t max_body;             /* decoded bytes */
   bool may_repeat;               /* may be sent again on a fresh connection */
-  /* once a stream was opened, timeout_ms is the longest silence of the node while bytes of it are wanted */
 } dsc_http_request;
 
 struct dsc_http_answer {

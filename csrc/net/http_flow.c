@@ -48,10 +48,23 @@ static void note_moved(dsc_http_attempt *attempt) {
 }
 
 void dsc_http_flow_note_opened(dsc_http_attempt *attempt) {
-  attempt->heard_ms = dsc_clock_now_ms();
   if (!dsc_http_flow_is_stream(attempt)) return;
+  dsc_http_flow_watch(attempt);
   attempt->opened_noted = true;
   note(attempt);
+}
+
+/* The transfer may be over by now, badly perhaps: that is told by `done`. */
+static void tell_opened(dsc_http_attempt *attempt) {
+  dsc_http_answer seen = attempt->answer;
+  seen.err = DSC_OK;
+  seen.why[0] = '\0';
+  seen.ours = false;
+  seen.sent = attempt->sent;
+  seen.body = NULL;
+  seen.body_len = 0;
+  attempt->request.flow->opened(attempt->ud, &seen);
+  attempt->answer.headers = seen.headers;
 }
 
 void dsc_http_flow_deliver(dsc_http *http) {
@@ -61,9 +74,8 @@ void dsc_http_flow_deliver(dsc_http *http) {
     const dsc_http_flow *flow = attempt->request.flow;
     bool opened = attempt->opened_noted, moved = attempt->moved_noted;
     attempt->opened_noted = attempt->moved_noted = false;
-    attempt->answer.sent = attempt->sent;
     dsc_loop_stop(http->loop);
-    if (opened) flow->opened(attempt->ud, &attempt->answer);
+    if (opened) tell_opened(attempt);
     if (moved) flow->moved(attempt->ud);
   }
 }
@@ -233,17 +245,21 @@ void dsc_http_get_progress(const dsc_http_attempt *attempt, dsc_http_progress *p
 
 /* ----------------------------------------------------------------- the time */
 
+static uint32_t patience_ms(const dsc_http_attempt *attempt) {
+  return attempt->request.silence_ms ? attempt->request.silence_ms : attempt->request.timeout_ms;
+}
+
 void dsc_http_flow_watch(dsc_http_attempt *attempt) {
   if (!dsc_http_flow_is_stream(attempt) || !attempt->headers_done) return;
   attempt->heard_ms = dsc_clock_now_ms();
-  dsc_timer_start(attempt->timer, attempt->request.timeout_ms);
+  dsc_timer_start(attempt->timer, patience_ms(attempt));
 }
 
 bool dsc_http_flow_is_late(dsc_http_attempt *attempt) {
   if (!attempt->headers_done) return true;
   if (attempt->recv_paused || attempt->send_paused) return false; /* it is us who are waited for */
   uint64_t silent_ms = dsc_clock_now_ms() - attempt->heard_ms;
-  if (silent_ms >= attempt->request.timeout_ms) return true;
-  dsc_timer_start(attempt->timer, attempt->request.timeout_ms - silent_ms);
+  if (silent_ms >= patience_ms(attempt)) return true;
+  dsc_timer_start(attempt->timer, patience_ms(attempt) - silent_ms);
   return false;
 }

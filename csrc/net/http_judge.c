@@ -64,7 +64,7 @@ static void judge_timeout(dsc_http_attempt *attempt) {
   }
   if (dsc_http_flow_is_stream(attempt) && attempt->headers_done) {
     dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "%s was silent for %u ms in the middle of its answer", request->addr,
-                        request->timeout_ms);
+                        request->silence_ms ? request->silence_ms : request->timeout_ms);
     return;
   }
   if (attempt->send_paused) {

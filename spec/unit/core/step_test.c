@@ -58,6 +58,13 @@ static const row rows[] = {
      DSC_STEP_SLEEP, 0},
     {"one attempt allowed", 0, true, false, 1, ANSWER(.err = DSC_ECONNECT, .refused = true), DSC_STEP_FINISH,
      DSC_ECONNECT},
+    {"a spent body is not repeated", 0, true, false, 0, ANSWER(.err = DSC_ECONNECT, .sent = true, .spent = true),
+     DSC_STEP_FINISH, DSC_ECONNECT},
+    {"nor on 503", 0, true, false, 0, ANSWER(.status = 503, .sent = true, .spent = true), DSC_STEP_FINISH, DSC_OK},
+    {"nor always", DSC_RETRY_ALWAYS, false, false, 0, ANSWER(.err = DSC_ETIMEOUT, .spent = true), DSC_STEP_FINISH,
+     DSC_ETIMEOUT},
+    {"a body that failed ends", 0, true, false, 0, ANSWER(.err = DSC_EIO, .ours = true, .spent = true), DSC_STEP_FINISH,
+     DSC_EIO},
     {"two attempts allowed", 0, true, false, 2, ANSWER(.err = DSC_ECONNECT, .refused = true), DSC_STEP_PICK, 0},
 };
 
