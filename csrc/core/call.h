@@ -1,15 +1,15 @@
 /*
 ** call.h - one call under way: the machine of step.h with everything it holds, and its driver.
 **
-**     call.c          the driver
-**     call_attempt.c  one attempt: sent, ended, told
-**     call_flow.c     bodies under way: a source that wants to be fed, progress, headers that came before the body
-**     call_headers.c  what is sent
-**     stream.c        a call that goes on as the body of its answer
+**   call.c          the driver
+**   call_attempt.c  one attempt: sent, ended, told
+**   call_flow.c     bodies under way: a source that wants to be fed, progress, headers that came
+**   call_headers.c  what is sent
+**   stream.c        a call that goes on as the body of its answer
 **
-** A call belongs to its discoverer's owner. The loop's callbacks only note what happened (`answered`,
-** `opened`, `moved`, `timer_fired`) and put the call on the discoverer's ready list; steps run outside the loop, in dsc_call_drain().
-** Every call that was started ends once.
+** A call belongs to its discoverer's owner. The loop's callbacks only note what happened (`answered`, `opened`,
+** `moved`, `timer_fired`) and put the call on the discoverer's ready list; steps run outside the loop, in
+** dsc_call_drain(). Every call that was started ends once.
 */
 #ifndef DSC_CORE_CALL_H
 #define DSC_CORE_CALL_H
@@ -131,7 +131,8 @@ void dsc_call_flow_look(dsc_call *call);
 ** frame, owner's thread, outside the loop's run. */
 void dsc_call_flow_run(dsc_frame *frame, dsc_call *call);
 
-/* Tells the progress at the end, unless a callback has failed. Otherwise as dsc_call_flow_run(). */
+/* Tells the progress at the end, unless a callback has failed. As dsc_call_flow_run() otherwise. In a frame, owner's
+** thread. */
 void dsc_call_flow_finish(dsc_frame *frame, dsc_call *call);
 
 /* stream.c: its headers are there. Loop thread. */
