@@ -144,10 +144,11 @@ void dsc_call_attempt_break(dsc_frame *frame, dsc_call *call, dsc_err err) {
   dsc_step_event ignored;
   dsc_stream_drop(call->stream);
   if (!call->node) return;
-  bool under_way = call->attempt != NULL;
-  if (err != DSC_EFORKED) dsc_http_cancel(call->attempt); /* else its socket is the parent's: it is forgotten */
+  bool forked = err == DSC_EFORKED; /* sockets and locks are the parent's: the attempt is forgotten */
+  bool under_way = !forked && call->attempt;
+  if (!forked) dsc_http_cancel(call->attempt);
   call->attempt = NULL;
-  if (dsc_websocket_attempt_break(call)) under_way = true;
+  if (!forked && dsc_websocket_attempt_break(call)) under_way = true;
   if (under_way) {
     answer_ourselves(call, err, call->flow_err == err ? call->flow_why.text : dsc_err_text(err));
     dsc_call_attempt_end(frame, call, &ignored);
