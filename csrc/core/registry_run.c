@@ -197,14 +197,23 @@ static void at_end(void *ud) {
   dsc_registry_shared_goodbye_done(r);
 }
 
-static dsc_store *make_store(dsc_registry *r) {
+/* Fails: DSC_EINVALID with `why` (a file of TLS that is no use), DSC_ENOMEM. */
+static dsc_err make_store(dsc_registry *r, dsc_why *why) {
+  dsc_tls *tls = NULL;
   dsc_store_events events = {.ud = r,
                              .on_state = on_state,
                              .on_subscribed = dsc_registry_app_on_subscribed,
                              .on_refused = dsc_registry_app_on_refused,
                              .on_message = dsc_registry_app_on_message};
-  if (r->config.kind == DSC_REGISTRY_MEMORY) return dsc_store_memory_new(dsc_str_of(r->config.name), &events);
-  return dsc_store_redis_new(r->loop, &r->config, &r->timing, r->lock, &events);
+  if (r->config.kind == DSC_REGISTRY_MEMORY) {
+    r->store = dsc_store_memory_new(dsc_str_of(r->config.name), &events);
+  } else {
+    dsc_err err = r->config.has_tls ? dsc_tls_get(&tls, &r->config.tls, why) : DSC_OK;
+    if (err) return err;
+    r->store = dsc_store_redis_new(r->loop, &r->config, tls, &r->timing, r->lock, &events);
+    dsc_tls_unref(tls);
+  }
+  return r->store ? DSC_OK : DSC_ENOMEM;
 }
 
 static dsc_err start_thread(dsc_registry *r) {
@@ -240,16 +249,17 @@ dsc_err dsc_registry_run_start(dsc_registry *r, dsc_why *why) {
     r->timer = dsc_timer_new(r->loop, on_tick, r);
     if (!r->timer) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   }
-  r->store = make_store(r);
-  if (r->store) {
+  dsc_why cause = {""};
+  err = make_store(r, &cause);
+  if (!err) {
     pthread_mutex_lock(r->lock);
     err = r->store->ops->start(r->store);
     pthread_mutex_unlock(r->lock);
   }
-  if (!r->store) err = DSC_ENOMEM;
   if (!err && r->loop) err = start_thread(r);
   if (!err) return DSC_OK;
   undo_start(r);
+  if (cause.text[0]) return dsc_fail(why, err, "registry: %s", cause.text);
   return dsc_fail(why, err, "registry: %s", err == DSC_EIO ? "no thread could be made" : dsc_err_text(err));
 }
 

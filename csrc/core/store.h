@@ -15,6 +15,7 @@
 
 #include "model/config.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 /* A row of an app as the store has it; not judged. */
 typedef struct dsc_store_row {
@@ -27,13 +28,13 @@ typedef struct dsc_store_row {
 
 typedef struct dsc_store_answer {
   /* borrowed for the completion */
-  dsc_err err;   /* DSC_OK, DSC_EREGISTRY (the store refused), DSC_ECONNECT, DSC_ETIMEOUT, ... */
-  bool refused;  /* the store answered, with an error: asking again at once is of no use */
-  bool denied;   /* ... because this user may not */
+  dsc_err err;  /* DSC_OK, DSC_EREGISTRY (the store refused), DSC_ECONNECT, DSC_ETIMEOUT, ... */
+  bool refused; /* the store answered, with an error: asking again at once is of no use */
+  bool denied;  /* ... because this user may not */
   const char *why;
-  bool was_lost; /* touch: the entry was gone and has been made again */
-  bool found;    /* fetch: the key exists */
-  dsc_str value; /* fetch: the key's value */
+  bool was_lost;             /* touch: the entry was gone and has been made again */
+  bool found;                /* fetch: the key exists */
+  dsc_str value;             /* fetch: the key's value */
   const dsc_store_row *rows; /* read */
   size_t n;
 } dsc_store_answer;
@@ -109,10 +110,12 @@ struct dsc_store {
   dsc_store_events events;
 };
 
-/* Makes a store over Redis on `loop`, with two connections. `config` is borrowed as long as it lives, `lock` is the
-** registry's. Loop's owner. Caller owns: ops->close(), then ops->destroy(). Fails: NULL: out of memory. */
-dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, const dsc_registry_timing *timing,
-                               pthread_mutex_t *lock, const dsc_store_events *events);
+/* Makes a store over Redis on `loop`, with two connections. `config` is borrowed as long as it lives, of `tls` (NULL:
+** plain) it takes a reference, `lock` is the registry's. Loop's owner. Caller owns: ops->close(), then ops->destroy().
+** Fails: NULL: out of memory. */
+dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, dsc_tls *tls,
+                               const dsc_registry_timing *timing, pthread_mutex_t *lock,
+                               const dsc_store_events *events);
 
 /* Joins the hub `name` of this process. Any thread, without the lock. Caller owns. Fails: NULL: out of memory. */
 dsc_store *dsc_store_memory_new(dsc_str name, const dsc_store_events *events);

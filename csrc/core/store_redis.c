@@ -19,10 +19,10 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#define STEADY_MS 5000
+#define STEADY_MS  5000
 #define TROUBLE_MS 60000
 #define SILENCE_MS 3000 /* of the subscriber, before a PING */
-#define PONG_MS 5000
+#define PONG_MS    5000
 
 struct channel {
   /* constant */
@@ -216,6 +216,8 @@ static void connect_side(side *s) {
   dsc_redis_conn_options options = {
       .host = store->config->host,
       .port = store->config->port,
+      .path = store->config->path,
+      .tls = store->tls,
       .db = store->config->db,
       .user = store->config->user,
       .password = store->config->password,
@@ -269,6 +271,7 @@ static void redis_free(dsc_store *base) {
   dsc_timer_free(store->commands.retry);
   dsc_timer_free(store->messages.retry);
   dsc_resolver_free(store->resolver);
+  dsc_tls_unref(store->tls);
   dsc_mem_free(store);
 }
 
@@ -290,13 +293,15 @@ static const dsc_store_ops redis_ops = {
     .destroy = redis_free,
 };
 
-dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, const dsc_registry_timing *timing,
-                               pthread_mutex_t *lock, const dsc_store_events *events) {
+dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, dsc_tls *tls,
+                               const dsc_registry_timing *timing, pthread_mutex_t *lock,
+                               const dsc_store_events *events) {
   redis_store *store = dsc_mem_zalloc(1, sizeof *store);
   if (!store) return NULL;
   store->base = (dsc_store){&redis_ops, *events};
   store->loop = loop;
   store->config = config;
+  store->tls = dsc_tls_ref(tls);
   store->ttl_ms = timing->ttl_ms;
   store->lock = lock;
   store->commands.store = store->messages.store = store;

@@ -28,6 +28,7 @@ struct redis_store {
   dsc_store base;
   dsc_loop *loop;
   const dsc_registry_config *config;
+  dsc_tls *tls; /* NULL: plain */
   uint32_t ttl_ms;
   pthread_mutex_t *lock;
   dsc_resolver *resolver;

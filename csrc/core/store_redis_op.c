@@ -85,8 +85,8 @@ static void fail_odd(op *o) {
 
 static void refuse(op *o, const dsc_redis_reply *error) {
   o->store->errors++;
-  bool denied = dsc_str_starts(error->str, DSC_STR_LITERAL("NOPERM")) ||
-                dsc_str_starts(error->str, DSC_STR_LITERAL("NOAUTH"));
+  bool denied =
+      dsc_str_starts(error->str, DSC_STR_LITERAL("NOPERM")) || dsc_str_starts(error->str, DSC_STR_LITERAL("NOAUTH"));
   finish(o, &(dsc_store_answer){.err = DSC_EREGISTRY, .refused = true, .denied = denied, .why = error->str.p});
 }
 
@@ -124,7 +124,9 @@ static void send_next(op *o, const dsc_redis_command *commands, size_t n, dsc_re
 
 #define WORDS(...)                                                                                                     \
   {                                                                                                                    \
-    sizeof((dsc_str[]){__VA_ARGS__}) / sizeof(dsc_str), (dsc_str[]) { __VA_ARGS__ }                                    \
+    sizeof((dsc_str[]){__VA_ARGS__}) / sizeof(dsc_str), (dsc_str[]) {                                                  \
+      __VA_ARGS__                                                                                                      \
+    }                                                                                                                  \
   }
 #define L(text) DSC_STR_LITERAL(text)
 #define T(text) dsc_str_of(text)
@@ -344,9 +346,8 @@ dsc_err dsc_store_redis_op_fetch(dsc_store *base, dsc_str app, dsc_str addr, dsc
 
 /* ---- reap */
 
-static const char reap_script[] =
-    "if redis.call('EXISTS',KEYS[2])==0 and redis.call('HDEL',KEYS[1],ARGV[1])==1 then "
-    "redis.call('PUBLISH',ARGV[2],ARGV[1]..' 0') return 1 end return 0";
+static const char reap_script[] = "if redis.call('EXISTS',KEYS[2])==0 and redis.call('HDEL',KEYS[1],ARGV[1])==1 then "
+                                  "redis.call('PUBLISH',ARGV[2],ARGV[1]..' 0') return 1 end return 0";
 
 static void on_checked(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
   op *o = ud;
@@ -369,8 +370,8 @@ static void on_checked(void *ud, dsc_err err, const char *why, dsc_redis_reply *
 }
 
 static bool wants_single_commands(const dsc_redis_reply *reply) {
-  return reply->type == DSC_REDIS_ERROR && (dsc_str_starts(reply->str, L("CROSSSLOT")) ||
-                                            dsc_str_starts(reply->str, L("ERR unknown command")));
+  return reply->type == DSC_REDIS_ERROR &&
+         (dsc_str_starts(reply->str, L("CROSSSLOT")) || dsc_str_starts(reply->str, L("ERR unknown command")));
 }
 
 static void on_reaped(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {

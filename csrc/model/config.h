@@ -83,10 +83,13 @@ typedef enum dsc_registry_kind { DSC_REGISTRY_NONE, DSC_REGISTRY_REDIS, DSC_REGI
 typedef struct dsc_registry_config {
   dsc_registry_kind kind;
   char *text;           /* canonical, never with a password: for messages and for `shared`; not NULL after a parse.
-                   ** redis://[user@]host:port/db[?id=...], memory://name, "" */
-  char *host;           /* redis */
+                   ** redis[s]://[user@]host:port/db[?ca=...&id=...], unix://[user@]/path?db=, memory://name, "" */
+  char *host;           /* redis; NULL with a path */
   uint16_t port;        /* redis */
   uint32_t db;          /* redis */
+  char *path;           /* redis: of a Unix socket; NULL: host and port */
+  bool has_tls;         /* redis: rediss:// */
+  dsc_tls_config tls;   /* of rediss:// */
   char *user;           /* redis, NULL: none */
   char *name;           /* memory */
   dsc_secret *password; /* redis, NULL: none */
@@ -99,6 +102,8 @@ typedef struct dsc_registry_config {
 **     user, password and values are percent-decoded; host 127.0.0.1, port 6379, database 0 where missing;
 **     connectTimeout is a duration, bare in ms, 1 ms..1 day; readTimeout writeTimeout idleTimeout maxIdle
 **     maxActive logSlow are accepted and ignored, other parameters refused by name; a user needs a password;
+**   rediss://... the same over TLS, with ca= cert= key= (paths), server_name=, verify=false;
+**   unix://[user:password@]/path?db= (or database=, and the others): a Unix socket, its path percent-decoded;
 **   host:port, then in any order a database (1..15) and a password
 **     empty parts are skipped; host 127.0.0.1, port 6379, database 15 where missing.
 ** Schemes of later versions and bare names (keys of Go config files) are refused with a sentence that says so.

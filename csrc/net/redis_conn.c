@@ -7,7 +7,7 @@
 **
 ** Invariants: the state only grows; dsc_redis_conn_drop() is the only way to the end and on_closed() the only place
 ** where the end is told, so that every batch completes exactly once and nothing is called from inside a public
-** function. `tcp` is an initialised handle all the time, closing or not. Threads: the loop's.
+** function. `handle` is an initialised one all the time, closing or not. Threads: the loop's.
 */
 #include "net/redis_conn_impl.h"
 
@@ -36,9 +36,13 @@ static void free_conn(dsc_redis_conn *conn) {
   dsc_timer_free(conn->timer);
   dsc_redis_reader_free(conn->reader);
   dsc_buf_clear(&conn->out);
+  dsc_buf_clear(&conn->sealed);
   dsc_buf_clear(&conn->sending);
+  dsc_tls_session_free(conn->session);
+  dsc_tls_unref(conn->tls);
   dsc_secret_unref(conn->password);
   dsc_mem_free(conn->host);
+  dsc_mem_free(conn->path);
   dsc_mem_free(conn->user);
   dsc_mem_free(conn->name);
   dsc_mem_free(conn);
@@ -51,7 +55,7 @@ static void wipe_buf(dsc_buf *buf) {
 
 static void on_closed(uv_handle_t *handle) {
   dsc_redis_conn *conn = handle->data;
-  conn->tcp_closing = false;
+  conn->handle_closing = false;
   if (conn->state != DSC_REDIS_CLOSING) {
     dsc_redis_dial_next(conn);
     return;
@@ -68,10 +72,10 @@ static void on_closed(uv_handle_t *handle) {
   free_conn(conn);
 }
 
-void dsc_redis_conn_close_tcp(dsc_redis_conn *conn) {
-  if (conn->tcp_closing) return;
-  conn->tcp_closing = true;
-  uv_close((uv_handle_t *)&conn->tcp, on_closed);
+void dsc_redis_conn_close_handle(dsc_redis_conn *conn) {
+  if (conn->handle_closing) return;
+  conn->handle_closing = true;
+  uv_close(&conn->handle.any, on_closed);
 }
 
 void dsc_redis_conn_drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err, const char *why) {
@@ -84,7 +88,7 @@ void dsc_redis_conn_drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err,
   dsc_resolve_cancel(conn->question);
   conn->question = NULL;
   dsc_timer_stop(conn->timer);
-  dsc_redis_conn_close_tcp(conn);
+  dsc_redis_conn_close_handle(conn);
 }
 
 void dsc_redis_conn_lose(dsc_redis_conn *conn, dsc_err err, const char *why) {
@@ -142,8 +146,10 @@ static void on_timer(void *ud) {
   if (conn->state == DSC_REDIS_CLOSING) return;
   if (conn->state != DSC_REDIS_READY) {
     if (now >= conn->ready_by_ms && !dsc_redis_dial_try_next(conn)) {
-      dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", conn->state == DSC_REDIS_GREETING ? "no answer" : "no connection",
-               conn->connect_timeout_ms);
+      const char *missing = conn->state == DSC_REDIS_GREETING  ? "no answer"
+                            : conn->state == DSC_REDIS_SHAKING ? "no end of the TLS handshake"
+                                                               : "no connection";
+      dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", missing, conn->connect_timeout_ms);
       dsc_redis_conn_lose(conn, DSC_ETIMEOUT, why.text);
     }
   } else if (first && now >= first->deadline_ms) {
@@ -177,13 +183,21 @@ static void on_written(uv_write_t *req, int status) {
 }
 
 void dsc_redis_conn_flush(dsc_redis_conn *conn) {
-  if (conn->sending.len > 0 || conn->out.len == 0) return;
-  dsc_buf full = conn->out;
-  conn->out = conn->sending;
+  dsc_why why;
+  if (conn->sending.len > 0) return;
+  dsc_err err = conn->tls ? dsc_redis_secure_seal(conn, &why) : DSC_OK;
+  if (err) {
+    dsc_redis_conn_lose(conn, err, why.text);
+    return;
+  }
+  dsc_buf *ready = conn->tls ? &conn->sealed : &conn->out;
+  if (ready->len == 0) return;
+  dsc_buf full = *ready;
+  *ready = conn->sending;
   conn->sending = full;
   uv_buf_t buf = uv_buf_init(conn->sending.data, (unsigned)conn->sending.len);
   conn->writing.data = conn;
-  int rc = uv_write(&conn->writing, (uv_stream_t *)&conn->tcp, &buf, 1, on_written);
+  int rc = uv_write(&conn->writing, &conn->handle.stream, &buf, 1, on_written);
   if (rc < 0) dsc_redis_conn_lose(conn, DSC_EIO, uv_strerror(rc));
 }
 
@@ -249,17 +263,10 @@ static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
   *buf = uv_buf_init(conn->input, sizeof conn->input);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
-  dsc_redis_conn *conn = stream->data;
-  if (n == 0 || conn->state == DSC_REDIS_CLOSING) return;
-  if (n < 0) {
-    dsc_redis_conn_lose(conn, DSC_ECONNECT, n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
-    return;
-  }
-  conn->heard_ms = dsc_clock_now_ms();
+bool dsc_redis_conn_take(dsc_redis_conn *conn, const char *bytes, size_t n) {
   dsc_why why;
   dsc_redis_reply *reply = NULL;
-  dsc_err err = dsc_redis_reader_feed(conn->reader, buf->base, (size_t)n);
+  dsc_err err = dsc_redis_reader_feed(conn->reader, bytes, n);
   if (err) dsc_fail(&why, err, "no memory for what was read");
   do {
     if (!err) err = dsc_redis_reader_next(conn->reader, &reply, &why);
@@ -269,17 +276,39 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
       dispatch(conn, reply);
     }
   } while (!err && reply && conn->state != DSC_REDIS_CLOSING);
+  return conn->state != DSC_REDIS_CLOSING;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  dsc_redis_conn *conn = stream->data;
+  if (n == 0 || conn->state == DSC_REDIS_CLOSING) return;
+  if (n < 0) {
+    bool shaking = conn->state == DSC_REDIS_SHAKING;
+    dsc_redis_conn_lose(conn, shaking ? DSC_ETLS : DSC_ECONNECT,
+                        n != UV_EOF ? uv_strerror((int)n)
+                        : shaking   ? "the server closed the connection in the middle of the TLS handshake"
+                                    : "the server closed the connection");
+    return;
+  }
+  conn->heard_ms = dsc_clock_now_ms();
+  if (conn->tls) {
+    dsc_redis_secure_take(conn, buf->base, (size_t)n);
+  } else {
+    dsc_redis_conn_take(conn, buf->base, (size_t)n);
+  }
   dsc_redis_conn_arm(conn);
 }
 
 int dsc_redis_conn_start_reading(dsc_redis_conn *conn) {
-  return uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
+  return uv_read_start(&conn->handle.stream, on_alloc, on_read);
 }
 
 /* ---- beginning */
 
 static bool copy_options(dsc_redis_conn *conn, const dsc_redis_conn_options *options) {
-  conn->host = dsc_mem_strdup(dsc_str_of(options->host));
+  conn->host = options->host ? dsc_mem_strdup(dsc_str_of(options->host)) : NULL;
+  conn->path = options->path ? dsc_mem_strdup(dsc_str_of(options->path)) : NULL;
+  conn->tls = dsc_tls_ref(options->tls);
   conn->name = dsc_mem_strdup(dsc_str_of(options->name));
   conn->user = options->user ? dsc_mem_strdup(dsc_str_of(options->user)) : NULL;
   conn->password = dsc_secret_ref(options->password);
@@ -289,7 +318,7 @@ static bool copy_options(dsc_redis_conn *conn, const dsc_redis_conn_options *opt
   conn->command_timeout_ms = options->command_timeout_ms;
   conn->subscriber = options->subscriber;
   conn->silence_ms = options->silence_ms;
-  return conn->host && conn->name && (conn->user || !options->user);
+  return (conn->host || conn->path) && conn->name && (conn->user || !options->user);
 }
 
 dsc_redis_conn *dsc_redis_conn_open(dsc_loop *loop, dsc_resolver *resolver, const dsc_redis_conn_options *options,
@@ -301,7 +330,8 @@ dsc_redis_conn *dsc_redis_conn_open(dsc_loop *loop, dsc_resolver *resolver, cons
   conn->events = *events;
   dsc_list_init(&conn->batches);
   dsc_buf_init(&conn->out, MAX_OUT);
-  dsc_buf_init(&conn->sending, MAX_OUT);
+  dsc_buf_init(&conn->sealed, MAX_OUT + MAX_OUT / 8);
+  dsc_buf_init(&conn->sending, MAX_OUT + MAX_OUT / 8);
   bool made = copy_options(conn, options);
   conn->reader = dsc_redis_reader_new();
   conn->timer = made && conn->reader ? dsc_timer_new(loop, on_timer, conn) : NULL;
@@ -309,8 +339,6 @@ dsc_redis_conn *dsc_redis_conn_open(dsc_loop *loop, dsc_resolver *resolver, cons
     free_conn(conn);
     return NULL;
   }
-  uv_tcp_init(dsc_loop_uv(loop), &conn->tcp);
-  conn->tcp.data = conn;
   dsc_redis_dial_begin(conn);
   return conn;
 }

@@ -13,6 +13,7 @@
 #include "net/loop.h"
 #include "net/redis.h"
 #include "net/resolve.h"
+#include "net/tls.h"
 
 typedef struct dsc_redis_conn dsc_redis_conn;
 
@@ -20,6 +21,8 @@ typedef struct dsc_redis_conn_options {
   /* borrowed for dsc_redis_conn_open(); the secret is kept by reference */
   const char *host; /* a name or an IP address, without brackets */
   uint16_t port;
+  const char *path; /* of a Unix socket, instead of host and port; NULL: none */
+  dsc_tls *tls;     /* NULL: plain; a reference is taken */
   uint32_t db;
   const char *user;            /* NULL: none */
   dsc_secret *password;        /* NULL: none; with a user the empty password is sent */
@@ -32,7 +35,7 @@ typedef struct dsc_redis_conn_options {
 
 typedef enum dsc_redis_down {
   DSC_REDIS_DOWN_CLOSED,      /* by dsc_redis_conn_close() */
-  DSC_REDIS_DOWN_UNREACHABLE, /* never became ready: no such name, refused, timed out, an error in the greeting */
+  DSC_REDIS_DOWN_UNREACHABLE, /* never became ready: no such name, refused, timed out, TLS, an error in the greeting */
   DSC_REDIS_DOWN_DENIED,      /* never became ready: the credentials were refused */
   DSC_REDIS_DOWN_LOST         /* was ready, then ended, fell silent or broke the protocol */
 } dsc_redis_down;

@@ -15,6 +15,7 @@
 typedef enum dsc_redis_conn_state {
   DSC_REDIS_RESOLVING,
   DSC_REDIS_CONNECTING,
+  DSC_REDIS_SHAKING, /* TLS hands */
   DSC_REDIS_GREETING,
   DSC_REDIS_READY,
   DSC_REDIS_CLOSING
@@ -34,7 +35,8 @@ struct dsc_redis_conn {
   dsc_loop *loop;
   dsc_resolver *resolver;
   dsc_redis_conn_events events;
-  char *host, *user, *name;
+  char *host, *path, *user, *name; /* host NULL with a path */
+  dsc_tls *tls;                    /* NULL: plain */
   dsc_secret *password;
   uint16_t port;
   uint32_t db, connect_timeout_ms, command_timeout_ms, silence_ms;
@@ -44,14 +46,20 @@ struct dsc_redis_conn {
   dsc_resolve *question;
   dsc_resolve_answer found;
   size_t next_addr, naming; /* naming: index of CLIENT SETNAME in the greeting */
-  uv_tcp_t tcp;
-  bool tcp_closing, wipe;
+  union {
+    uv_handle_t any;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } handle;
+  bool handle_closing, wipe;
+  dsc_tls_session *session; /* NULL: plain, or not begun */
   uv_connect_t connecting;
   uv_write_t writing;
   dsc_timer *timer;
   uint64_t ready_by_ms, heard_ms;
   dsc_redis_reader *reader;
-  dsc_buf out, sending;
+  dsc_buf out, sealed, sending; /* what waits; with TLS what of it is encrypted; what is being written */
   dsc_link batches;
   dsc_redis_down down;
   dsc_err down_err; /* what open batches end with */
@@ -66,7 +74,7 @@ void dsc_redis_conn_drop(dsc_redis_conn *conn, dsc_redis_down down, dsc_err err,
 void dsc_redis_conn_lose(dsc_redis_conn *conn, dsc_err err, const char *why);
 
 /* Closes the handle; from the loop either the next address is dialed or the end is told. Loop thread. */
-void dsc_redis_conn_close_tcp(dsc_redis_conn *conn);
+void dsc_redis_conn_close_handle(dsc_redis_conn *conn);
 
 /* Sets the one timer to what is due next. Loop thread. */
 void dsc_redis_conn_arm(dsc_redis_conn *conn);
@@ -80,6 +88,18 @@ dsc_redis_batch *dsc_redis_conn_new_batch(dsc_redis_conn *conn, size_t n, dsc_re
 
 /* Begins to read. Loop thread. Fails: libuv's code. */
 int dsc_redis_conn_start_reading(dsc_redis_conn *conn);
+
+/* Takes bytes of the Redis protocol that came. Loop thread. Returns false when the connection is over. */
+bool dsc_redis_conn_take(dsc_redis_conn *conn, const char *bytes, size_t n);
+
+/* Begins the TLS handshake on a connected stream; the greeting follows by itself. Loop thread. */
+void dsc_redis_secure_begin(dsc_redis_conn *conn);
+
+/* Takes encrypted bytes that came. Loop thread. */
+void dsc_redis_secure_take(dsc_redis_conn *conn, const char *bytes, size_t n);
+
+/* Encrypts what waits in `out` into `sealed`, once the handshake is over. Loop thread. Fails: DSC_ETLS, DSC_ENOMEM. */
+dsc_err dsc_redis_secure_seal(dsc_redis_conn *conn, dsc_why *why);
 
 /* Begins: looks the name up, then dials. Loop thread. */
 void dsc_redis_dial_begin(dsc_redis_conn *conn);

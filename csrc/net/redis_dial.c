@@ -10,7 +10,7 @@
 
 bool dsc_redis_dial_try_next(dsc_redis_conn *conn) {
   if (conn->state != DSC_REDIS_CONNECTING || conn->next_addr >= conn->found.count) return false;
-  dsc_redis_conn_close_tcp(conn);
+  dsc_redis_conn_close_handle(conn);
   return true;
 }
 
@@ -24,14 +24,38 @@ static void fail_addr(dsc_redis_conn *conn, int rc) {
 static void on_connected(uv_connect_t *req, int status) {
   dsc_redis_conn *conn = req->data;
   /* canceled: the handle is closing, on_closed() goes on from there */
-  if (conn->state != DSC_REDIS_CONNECTING || conn->tcp_closing) return;
+  if (conn->state != DSC_REDIS_CONNECTING || conn->handle_closing) return;
   if (status < 0) {
     fail_addr(conn, status);
     return;
   }
-  uv_tcp_nodelay(&conn->tcp, 1);
-  uv_tcp_keepalive(&conn->tcp, 1, 30);
-  dsc_redis_greet_begin(conn);
+  if (!conn->path) {
+    uv_tcp_nodelay(&conn->handle.tcp, 1);
+    uv_tcp_keepalive(&conn->handle.tcp, 1, 30);
+  }
+  if (conn->tls) {
+    dsc_redis_secure_begin(conn);
+  } else {
+    dsc_redis_greet_begin(conn);
+  }
+}
+
+static void init_handle(dsc_redis_conn *conn) {
+  struct uv_loop_s *loop = dsc_loop_uv(conn->loop);
+  if (conn->path) {
+    uv_pipe_init(loop, &conn->handle.pipe, 0);
+  } else {
+    uv_tcp_init(loop, &conn->handle.tcp);
+  }
+  conn->handle.any.data = conn;
+}
+
+static void dial_path(dsc_redis_conn *conn) {
+  conn->state = DSC_REDIS_CONNECTING;
+  conn->ready_by_ms = dsc_clock_now_ms() + conn->connect_timeout_ms;
+  conn->connecting.data = conn;
+  uv_pipe_connect(&conn->connecting, &conn->handle.pipe, conn->path, on_connected);
+  dsc_redis_conn_arm(conn);
 }
 
 static int begin_connect(dsc_redis_conn *conn, const char *addr) {
@@ -40,13 +64,12 @@ static int begin_connect(dsc_redis_conn *conn, const char *addr) {
   if (rc < 0) rc = uv_ip6_addr(addr, conn->port, (struct sockaddr_in6 *)&at);
   if (rc < 0) return rc;
   conn->connecting.data = conn;
-  return uv_tcp_connect(&conn->connecting, &conn->tcp, (const struct sockaddr *)&at, on_connected);
+  return uv_tcp_connect(&conn->connecting, &conn->handle.tcp, (const struct sockaddr *)&at, on_connected);
 }
 
 void dsc_redis_dial_next(dsc_redis_conn *conn) {
   conn->state = DSC_REDIS_CONNECTING;
-  if (conn->next_addr > 0) uv_tcp_init(dsc_loop_uv(conn->loop), &conn->tcp);
-  conn->tcp.data = conn;
+  if (conn->next_addr > 0) init_handle(conn);
   conn->ready_by_ms = dsc_clock_now_ms() + conn->connect_timeout_ms;
   int rc = begin_connect(conn, conn->found.addrs[conn->next_addr++]);
   if (rc < 0) fail_addr(conn, rc);
@@ -68,6 +91,11 @@ static void on_resolved(void *ud, const dsc_resolve_answer *answer) {
 
 void dsc_redis_dial_begin(dsc_redis_conn *conn) {
   dsc_resolve_answer answer;
+  init_handle(conn);
+  if (conn->path) {
+    dial_path(conn);
+    return;
+  }
   dsc_str host = dsc_str_of(conn->host);
   if (dsc_resolver_lookup(conn->resolver, host, &answer)) {
     on_resolved(conn, &answer);

@@ -100,7 +100,7 @@ void dsc_redis_greet_begin(dsc_redis_conn *conn) {
     return;
   }
   dsc_list_push(&conn->batches, &b->link);
-  int rc = dsc_redis_conn_start_reading(conn);
+  int rc = conn->tls ? 0 : dsc_redis_conn_start_reading(conn); /* with TLS it reads since the handshake */
   if (rc < 0) {
     dsc_redis_conn_lose(conn, DSC_EIO, uv_strerror(rc));
   } else {

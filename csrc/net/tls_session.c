@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "net/tls_impl.h"
@@ -18,6 +19,7 @@ struct dsc_tls_session {
   SSL *ssl; /* owns both BIOs */
   BIO *from_peer, *to_peer;
   bool open;
+  char addr[64]; /* for sentences after the handshake; cut if longer */
 };
 
 dsc_tls_session *dsc_tls_session_new(dsc_tls *tls, const char *host) {
@@ -69,6 +71,7 @@ static dsc_err judge(const dsc_tls_session *session, int rc) {
 
 dsc_err dsc_tls_session_handshake(dsc_tls_session *session, const char *addr, dsc_buf *out, dsc_why *why) {
   if (session->open) return DSC_OK;
+  snprintf(session->addr, sizeof session->addr, "%s", addr);
   ERR_clear_error();
   int rc = SSL_do_handshake(session->ssl);
   session->open = rc == 1;
@@ -104,8 +107,7 @@ dsc_err dsc_tls_session_read(dsc_tls_session *session, char *bytes, size_t max, 
   dsc_err err = judge(session, rc);
   if (err == DSC_ETLS) {
     /* after the handshake of TLS 1.3 the client is done before the server has looked at its certificate */
-    const char *reason = dsc_tls_take_reason();
-    dsc_fail(why, err, "TLS failed: %s", reason ? reason : "the connection broke");
+    dsc_tls_explain(why, session->addr, X509_V_OK, dsc_tls_take_reason());
   }
   dsc_err flushed = flush(session, out);
   return err ? err : flushed;

@@ -132,7 +132,7 @@ describe("#api start and open", function()
   end)
 
   it("refuse registries", function()
-    for _, registry in ipairs { "http://x", "rediss://h/1", "somename", "redis://h:99999/1", "memory://" } do
+    for _, registry in ipairs { "http://x", "redis://h/1?ca=/x", "somename", "redis://h:99999/1", "memory://" } do
       invalid("", discover.open, registry)
     end
   end)

@@ -132,7 +132,7 @@ describe("#registry strings", function()
       ["redis://h:6379/1\n"] = "control characters",
       ["redis://u:p%zz@h:1"] = "hexadecimal", ["redis://user@h:1"] = "without a password",
       ["redis://:pa/ss@h:1"] = false, ["redis://:pa?ss@h:1"] = false, [("x"):rep(9000)] = "8192", ["a b:6379"] = "host",
-      ["rediss://h:1"] = false,
+      ["unix://h/x"] = "unix:///run/redis.sock", ["redis://h?ca=/x"] = "rediss:// (TLS) only",
     } do
       if word then
         it((text:sub(1, 40):gsub("%c", ".")), function()

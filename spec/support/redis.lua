@@ -3,6 +3,10 @@
 --   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port= }
 --   r:url()  r:cli("HGETALL", "app")  r:hash("app")
 --   r:kill() r:pause() r:resume() r:stop() r:start() r:restart()  r:save()
+--
+-- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix; or the option `over`. The specs' own
+-- commands always go over the plain port.
+local certs = require "spec.support.certs"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
 local resp = require "spec.support.resp"
@@ -20,6 +24,9 @@ function redis.start(options)
     dir = proc.tmpdir(), password = options.password,
   }, meta)
   r.addr = r.host .. ":" .. r.port
+  r.over = options.over or os.getenv "DISCOVER_TEST_REDIS" or "plain"
+  assert(r.over == "plain" or r.over == "tls" or r.over == "unix", "DISCOVER_TEST_REDIS is plain, tls or unix")
+  if r.over == "tls" then r.tls_port = port.free() end
   if options.acl then
     -- With an ACL file the default user is whatever the file says: keep one for the specs themselves.
     local lines = { "user default on nopass ~* &* +@all" }
@@ -36,7 +43,15 @@ function methods:start()
     "--save", "", "--dbfilename", "dump.rdb", "--daemonize", "no", "--loglevel", "notice",
     name = "redis-" .. self.port, stdout = self.dir .. "/log",
   }
-  if self.options.unix then
+  if self.tls_port then
+    local made = certs.make()
+    local server = self.options.certificate or made.server
+    for _, word in ipairs { "--tls-port", self.tls_port, "--tls-cert-file", server.cert, "--tls-key-file", server.key,
+      "--tls-ca-cert-file", made.ca, "--tls-auth-clients", self.options.wants_client and "yes" or "no" } do
+      words[#words + 1] = word
+    end
+  end
+  if self.options.unix or self.over == "unix" then
     self.unix = self.dir .. "/redis.sock"
     words[#words + 1], words[#words + 2] = "--unixsocket", self.unix
   end
@@ -58,8 +73,16 @@ function methods:url(options)
   options = options or {}
   local password = options.password or self.password
   local user = (options.user or "") .. (password and ":" .. password or "")
-  return ("redis://%s%s:%d/%d%s"):format(user ~= "" and user .. "@" or "", self.host, self.port, options.db or self.db,
-    options.query and "?" .. options.query or "")
+  user = user ~= "" and user .. "@" or ""
+  local db, query = options.db or self.db, options.query
+  if self.over == "unix" then
+    return ("unix://%s%s?db=%d%s"):format(user, self.unix, db, query and "&" .. query or "")
+  end
+  if self.over == "tls" then
+    local ca = "ca=" .. (options.ca or certs.make().ca)
+    return ("rediss://%s%s:%d/%d?%s"):format(user, self.host, self.tls_port, db, query and ca .. "&" .. query or ca)
+  end
+  return ("redis://%s%s:%d/%d%s"):format(user, self.host, self.port, db, query and "?" .. query or "")
 end
 
 local function login(self, connection)

@@ -121,6 +121,37 @@ TEST(none_and_memory) {
   dsc_registry_config_clear(&config);
 }
 
+TEST(tls_and_unix_sockets) {
+  dsc_registry_config config;
+  assert_int_equal(dsc_registry_config_parse(&config,
+                                             L("rediss://bob:hunter2@[::1]:7/3?verify=no&server_name=r.test&ca=/c%20a"
+                                               "&cert=/c&key=/k&id=x"),
+                                             NULL, NULL, NULL),
+                   DSC_OK);
+  assert_int_equal(config.kind, DSC_REGISTRY_REDIS);
+  assert_true(config.has_tls && config.tls.no_verify);
+  assert_string_equal(config.tls.ca, "/c a");
+  assert_string_equal(config.tls.cert, "/c");
+  assert_string_equal(config.tls.key, "/k");
+  assert_string_equal(config.tls.server_name, "r.test");
+  assert_string_equal(config.text,
+                      "rediss://bob@[::1]:7/3?ca=/c%20a&cert=/c&key=/k&server_name=r.test&verify=false&id=x");
+  dsc_registry_config_clear(&config);
+  assert_null(config.tls.ca);
+  assert_int_equal(dsc_registry_config_parse(&config, L("rediss://h"), NULL, NULL, NULL), DSC_OK);
+  assert_true(config.has_tls && !config.tls.no_verify);
+  assert_string_equal(config.text, "rediss://h:6379/0");
+  dsc_registry_config_clear(&config);
+  assert_int_equal(dsc_registry_config_parse(&config, L("unix://bob:x@/run/my%20redis.sock?db=15"), NULL, NULL, NULL),
+                   DSC_OK);
+  assert_string_equal(config.path, "/run/my redis.sock");
+  assert_null(config.host);
+  assert_int_equal(config.db, 15);
+  assert_string_equal(config.user, "bob");
+  assert_string_equal(config.text, "unix://bob@/run/my redis.sock?db=15");
+  dsc_registry_config_clear(&config);
+}
+
 TEST(bad_strings_and_no_word_of_a_password) {
   static const struct {
     const char *string, *sentence;
@@ -128,11 +159,19 @@ TEST(bad_strings_and_no_word_of_a_password) {
       {"hunter2", "a bare name is no address, and keys of Go config files are not read"},
       {"localhost", "a bare name"},
       {" ", "a bare name"},
-      {"rediss://:hunter2@h", "this version does not speak rediss://"},
-      {"unix:///run/hunter2.sock", "this version does not speak unix://"},
+      {"unix://run/redis.sock", "unix:///run/redis.sock?db=15"},
+      {"unix://", "2 to 107 bytes long"},
+      {"unix:///", "2 to 107 bytes long"},
+      {"unix:///a%0ab", "2 to 107 bytes long"},
+      {"redis://h?ca=/hunter2", "the parameter ca is for rediss:// (TLS) only"},
+      {"unix:///run/s?verify=0", "the parameter verify is for rediss:// (TLS) only"},
+      {"rediss://h?verify=hunter2", "verify is neither true (1, yes) nor false (0, no)"},
+      {"rediss://h?key=/hunter2", "the parameter key needs cert beside it"},
+      {"rediss://h?ca=a%0ab", "ca holds control characters"},
+      {"rediss+sentinel://:hunter2@h", "this version does not speak rediss+sentinel://"},
       {"REDIS+Sentinel://:hunter2@h", "this version does not speak redis+sentinel://"},
       {"redis+cluster://h:1", "this version does not speak redis+cluster://"},
-      {"http://:hunter2@h", "unknown scheme; known are redis:// and memory://"},
+      {"http://:hunter2@h", "unknown scheme; known are redis://, rediss://, unix:// and memory://"},
       {"://hunter2", "unknown scheme"},
       {"hunter2://", "unknown scheme"},
       {"memory://", "a name of 1 to 255 bytes"},
@@ -157,7 +196,7 @@ TEST(bad_strings_and_no_word_of_a_password) {
       {"redis://h?connectTimeout=%zz", "a '%' is not followed by two hexadecimal digits"},
       {"redis://h?id=%0a", "id is longer than 255 bytes or holds control characters"},
       {"redis://h?foo=1", "unknown parameter foo; known are database"},
-      {"redis://h?db=1", "unknown parameter db;"},
+      {"redis://h?db=1", "the parameter db is for unix:// only"},
       {"redis://h?password=hunter2", "unknown parameter password;"},
       {"redis://h?hunter2", "unknown parameter;"},
       {"redis://h?=1", "unknown parameter;"},
@@ -354,6 +393,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_redis_strings),
       cmocka_unit_test(none_and_memory),
+      cmocka_unit_test(tls_and_unix_sockets),
       cmocka_unit_test(bad_strings_and_no_word_of_a_password),
       cmocka_unit_test(a_string_is_bounded),
       cmocka_unit_test(options_win_over_the_string),

@@ -1,0 +1,61 @@
+/*
+** config_registry_text.c - the canonical text of a registry: for messages, and to tell shared registries apart.
+**
+** It has everything that makes two registries different, but never a password. No state: any thread.
+*/
+#include <stdio.h>
+
+#include "base/url.h"
+#include "model/config_registry_impl.h"
+
+/* Appends "?name=value", or with '&'; NULL is left out. A path keeps its slashes readable. */
+static void add_pair(dsc_buf *buf, char *mark, const char *name, const char *value) {
+  if (!value) return;
+  dsc_buf_addf(buf, "%c%s=", *mark, name);
+  *mark = '&';
+  for (const char *at = value; *at;) {
+    size_t n = strcspn(at, "/");
+    dsc_url_encode(buf, (dsc_str){at, n});
+    if (at[n] == '/') dsc_buf_add(buf, "/", 1);
+    at += at[n] == '/' ? n + 1 : n;
+  }
+}
+
+static void add_user(dsc_buf *buf, const dsc_registry_config *config) {
+  if (!config->user) return;
+  dsc_url_encode(buf, dsc_str_of(config->user));
+  dsc_buf_addf(buf, "@");
+}
+
+static void add_redis_text(dsc_buf *buf, const dsc_registry_config *config) {
+  char mark = '?';
+  if (config->path) {
+    char db[16];
+    dsc_buf_addf(buf, "unix://");
+    add_user(buf, config);
+    dsc_buf_addf(buf, "%s", config->path);
+    snprintf(db, sizeof db, "%u", (unsigned)config->db);
+    add_pair(buf, &mark, "db", db);
+  } else {
+    bool is_v6 = strchr(config->host, ':') != NULL;
+    dsc_buf_addf(buf, config->has_tls ? "rediss://" : "redis://");
+    add_user(buf, config);
+    dsc_buf_addf(buf, is_v6 ? "[%s]:%u/%u" : "%s:%u/%u", config->host, (unsigned)config->port, (unsigned)config->db);
+  }
+  add_pair(buf, &mark, "ca", config->tls.ca);
+  add_pair(buf, &mark, "cert", config->tls.cert);
+  add_pair(buf, &mark, "key", config->tls.key);
+  add_pair(buf, &mark, "server_name", config->tls.server_name);
+  if (config->tls.no_verify) add_pair(buf, &mark, "verify", "false");
+  add_pair(buf, &mark, "id", config->id);
+}
+
+dsc_err dsc_config_registry_set_text(dsc_registry_config *config) {
+  dsc_buf buf;
+  dsc_buf_init(&buf, 0);
+  if (config->kind == DSC_REGISTRY_REDIS) add_redis_text(&buf, config);
+  if (config->kind == DSC_REGISTRY_MEMORY) dsc_buf_addf(&buf, "memory://%s", config->name);
+  config->text = dsc_buf_take(&buf, NULL);
+  dsc_buf_clear(&buf);
+  return config->text ? DSC_OK : DSC_ENOMEM;
+}
