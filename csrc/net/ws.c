@@ -36,6 +36,8 @@ void dsc_ws_arm(dsc_ws_conn *conn) {
 }
 
 static void hang_up(dsc_ws_conn *conn) {
+  if (conn->counted) conn->ws->count--;
+  conn->counted = false;
   dsc_ws_line_cut(conn->line);
   conn->line = NULL;
   dsc_resolve_cancel(conn->question);
@@ -334,6 +336,7 @@ static void init_conn(dsc_ws_conn *conn, dsc_ws *ws, const dsc_ws_request *reque
   dsc_list_init(&conn->link);
   dsc_list_push(&ws->conns, &conn->link);
   ws->count++;
+  conn->counted = true;
 }
 
 dsc_err dsc_ws_connect(dsc_ws *ws, const dsc_ws_request *request, const dsc_ws_events *events, void *ud,
@@ -358,10 +361,7 @@ void dsc_ws_conn_free(dsc_ws_conn *conn) {
   if (!conn) return;
   hang_up(conn);
   dsc_timer_free(conn->timer);
-  if (conn->ws) {
-    dsc_list_remove(&conn->link);
-    conn->ws->count--;
-  }
+  if (conn->ws) dsc_list_remove(&conn->link);
   dsc_tls_session_free(conn->session);
   dsc_tls_unref(conn->tls);
   dsc_headers_clear(&conn->answer.headers);

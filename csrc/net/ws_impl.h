@@ -92,7 +92,7 @@ struct dsc_ws {
   dsc_resolver *resolver;
   dsc_ws_lines *lines; /* made at the first connection */
   dsc_link conns;
-  size_t count;
+  size_t count;      /* of those that are not over */
   uint8_t pool[256]; /* random bytes for masks */
   size_t pool_left;
 };
@@ -100,6 +100,7 @@ struct dsc_ws {
 struct dsc_ws_conn {
   dsc_link link; /* in ws->conns */
   dsc_ws *ws;
+  bool counted;           /* in ws->count */
   dsc_ws_request request; /* its pointers only until opened */
   dsc_ws_events events;
   void *ud;

@@ -77,7 +77,7 @@ local function not_utf8(name, bytes)
   return { name, bytes, 1007, err = "protocol" }
 end
 
-describe("#core conformance", function()
+describe("conformance", function()
   local reserved = {}
   for bits = 1, 7 do reserved[bits] = broken("bits " .. bits, frames.text("x", { rsv = bits })) end
   reserved[8] = broken("bits of a ping", frames.ping("x", { rsv = 4 }))
@@ -100,7 +100,7 @@ describe("#core conformance", function()
     broken("a ping of 70000 bytes", frames.ping(("x"):rep(70000))),
   })
 
-  rows("masked frames of a server", {
+  rows("masked frames of a server #core", {
     broken("text", frames.text("hello", { mask = "abcd" })),
     broken("a mask of zeros", frames.text("hello", { mask = "\0\0\0\0" })),
     broken("a ping", frames.ping("x", { mask = "abcd" })),
@@ -128,7 +128,7 @@ describe("#core conformance", function()
     not_utf8("cut off in fragments", frames.text("\226", { fin = false }) .. frames.continuation "\130"),
   })
 
-  rows("bytes that are what they should be", {
+  rows("bytes that are what they should be #core", {
     { "characters cut between fragments",
       frames.text("\226", { fin = false }) .. frames.continuation("\130", { fin = false }) ..
       frames.continuation "\172" .. frames.close(1000), 1000, err = "closed", messages = { "text:\226\130\172" } },
@@ -168,7 +168,7 @@ describe("#core conformance", function()
     return list
   end)())
 
-  rows("messages that are too large", {
+  rows("messages that are too large #core", {
     { "in one frame", frames.binary(("x"):rep(MAX + 1)), 1009, err = "too_large" },
     { "by what its header says", frames.binary("x", { length = MAX + 1 }), 1009, err = "too_large" },
     { "by far", frames.binary("x", { length = 2 ^ 40 }), 1009, err = "too_large" },

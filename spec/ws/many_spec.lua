@@ -75,6 +75,47 @@ describe("many", function()
       end]], full and 500 or 100)
   end)
 
+  it("more than this process or this library can hold is `io`, and not held against the node", function()
+    local p = remote.start{ wrap = { "prlimit", "--nofile=48" } }
+    local function fill(limit)
+      return p:run([[
+        local addr, limit = ...
+        d = assert(discover.new{ log_level = "off" })
+        assert(d:set_node("svc", addr, 1))
+        list = {}
+        local w, why, code
+        repeat
+          w, why, code = d:open("svc", "/echo")
+          list[#list + 1] = w
+        until not w or #list > limit
+        local count = #list
+        assert(list[1]:send "hi")
+        assert(list[1]:receive() == "hi")
+        local node = d:get_app_nodes "svc"[addr]
+        local failed, flying = node.failed_times, node.in_flight
+        for _, one in ipairs(list) do assert(one:close()) end
+        list = {}
+        assert(assert(d:open("svc", "/echo")):close())
+        d:stop()
+        return count, code, why, failed, flying]], s.addr, limit)
+    end
+    local count, code, why, failed, flying = fill(48)
+    assert.is_true(count > 10 and count < 48, count)
+    assert.equal("io", code, why)
+    assert.equal(0, failed)
+    assert.equal(count, flying)
+    p:finish()
+    if not full then return end
+    p = remote.start()
+    count, code, why, failed, flying = fill(1100)
+    assert.equal("io", code, why)
+    assert.matches("1024", why)
+    assert.equal(1024, count)
+    assert.equal(0, failed)
+    assert.equal(1024, flying)
+    p:finish()
+  end)
+
   it("200 at once, each with its own messages", function()
     measure([[
       local list = {}
