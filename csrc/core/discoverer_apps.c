@@ -195,11 +195,15 @@ dsc_err dsc_discoverer_ready(dsc_frame *frame, uint32_t timeout_ms, dsc_why *why
   await_ready await = {.d = d};
   if (dsc_discoverer_run_until(frame, is_ready, &await, timeout_ms)) return DSC_OK;
   dsc_err err = dsc_registry_is_up(d->registry) ? DSC_ETIMEOUT : DSC_EREGISTRY;
+  dsc_why trouble = {""};
+  dsc_str app = await.missing.n ? await.missing : dsc_discoverer_own_app(d);
+  dsc_registry_app_state(d->registry, app, &trouble);
+  const char *mark = trouble.text[0] ? ": " : "";
   if (await.missing.n)
-    return dsc_fail(why, err, "not ready after %u ms: app \"%.*s\" was not read yet", timeout_ms,
-                    DSC_STR_ARG(await.missing));
-  return dsc_fail(why, err, "not ready after %u ms: %s is not registered yet", timeout_ms,
-                  d->own_addr ? d->own_addr : "this node");
+    return dsc_fail(why, err, "not ready after %u ms: app \"%.*s\" was not read yet%s%s", timeout_ms, DSC_STR_ARG(app),
+                    mark, trouble.text);
+  return dsc_fail(why, err, "not ready after %u ms: %s is not registered yet%s%s", timeout_ms,
+                  d->own_addr ? d->own_addr : "this node", mark, trouble.text);
 }
 
 dsc_err dsc_discoverer_register(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,

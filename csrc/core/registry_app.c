@@ -248,9 +248,9 @@ dsc_err dsc_registry_follow(dsc_registry *registry, dsc_str app, bool configured
 
 static dsc_app_state state_locked(dsc_registry *r, dsc_str name, dsc_why *why) {
   dsc_followed *app = dsc_map_get(&r->apps, name);
-  if (!app || !app->table) return DSC_APP_UNKNOWN;
   bool up = r->commands && r->messages;
-  dsc_fail(why, DSC_OK, "%s", app->why[0] ? app->why : up ? "" : r->why);
+  dsc_fail(why, DSC_OK, "%s", app && app->why[0] ? app->why : up ? "" : r->why);
+  if (!app || !app->table) return DSC_APP_UNKNOWN;
   if (app->was_read && (!app->refresh || !up)) return DSC_APP_READ;
   if (app->refused && up) return DSC_APP_REFUSED;
   return r->failed ? DSC_APP_DOWN : DSC_APP_PENDING;

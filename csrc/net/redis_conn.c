@@ -147,7 +147,7 @@ static void on_timer(void *ud) {
   if (conn->state != DSC_REDIS_READY) {
     if (now >= conn->ready_by_ms && !dsc_redis_dial_try_next(conn)) {
       const char *missing = conn->state == DSC_REDIS_GREETING  ? "no answer"
-                            : conn->state == DSC_REDIS_SHAKING ? "no end of the TLS handshake"
+                            : conn->state == DSC_REDIS_SHAKING ? "no end of the TLS handshake (is it a TLS port?)"
                                                                : "no connection";
       dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", missing, conn->connect_timeout_ms);
       dsc_redis_conn_lose(conn, DSC_ETIMEOUT, why.text);
@@ -283,11 +283,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   dsc_redis_conn *conn = stream->data;
   if (n == 0 || conn->state == DSC_REDIS_CLOSING) return;
   if (n < 0) {
-    bool shaking = conn->state == DSC_REDIS_SHAKING;
-    dsc_redis_conn_lose(conn, shaking ? DSC_ETLS : DSC_ECONNECT,
-                        n != UV_EOF ? uv_strerror((int)n)
-                        : shaking   ? "the server closed the connection in the middle of the TLS handshake"
-                                    : "the server closed the connection");
+    if (conn->tls && conn->state < DSC_REDIS_READY)
+      dsc_redis_conn_lose(conn, DSC_ETLS, dsc_redis_secure_describe_loss(conn));
+    else
+      dsc_redis_conn_lose(conn, DSC_ECONNECT, n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
     return;
   }
   conn->heard_ms = dsc_clock_now_ms();

@@ -101,6 +101,9 @@ void dsc_redis_secure_take(dsc_redis_conn *conn, const char *bytes, size_t n);
 /* Encrypts what waits in `out` into `sealed`, once the handshake is over. Loop thread. Fails: DSC_ETLS, DSC_ENOMEM. */
 dsc_err dsc_redis_secure_seal(dsc_redis_conn *conn, dsc_why *why);
 
+/* Says what it means that the server hung up before the connection was ready. Loop thread. Static string. */
+const char *dsc_redis_secure_describe_loss(const dsc_redis_conn *conn);
+
 /* Begins: looks the name up, then dials. Loop thread. */
 void dsc_redis_dial_begin(dsc_redis_conn *conn);
 

@@ -1,0 +1,170 @@
+-- Redis over TLS: who is trusted, what is said when nobody is, and that nothing falls back to plain.
+local certs = require "spec.support.certs"
+local discover = require "discover"
+local nodes = require "spec.support.nodes"
+local proc = require "spec.support.proc"
+local redis = require "spec.support.redis"
+local wait = require "spec.support.wait"
+
+local ADDR = "127.0.0.1:8080"
+
+describe("#registry rediss", function()
+  local made, app, open
+
+  setup(function() made = certs.make() end)
+  before_each(function() app, open = nodes.app(), {} end)
+  after_each(function() for _, d in ipairs(open) do d:stop() end end)
+
+  local function start(url, opts)
+    opts = opts or {}
+    opts.log_level = opts.log_level or "off"
+    opts.start_timeout = opts.start_timeout or 3
+    local d = assert(discover.start(url, app, ADDR, opts))
+    open[#open + 1] = d
+    return d
+  end
+
+  -- What d:ready() says of a registry that is never reached.
+  local function trouble(url)
+    local d = start(url, { start_timeout = 0 })
+    local ok, why, code = d:ready(0.6)
+    assert.is_nil(ok)
+    assert.equal("registry", code)
+    assert.is_false(d:registered())
+    return why
+  end
+
+  local function tls(options)
+    options = options or {}
+    options.over = "tls"
+    return redis.start(options)
+  end
+
+  describe("#core trusts", function()
+    it("a server whose certificate the CA signed, by address", function()
+      local r = tls()
+      local d = start(r:url())
+      assert.is_true(d:registered())
+      assert.same({ [ADDR] = "100" }, r:hash(app))
+      assert.equal(1, r:cli("CLIENT", "LIST"):match "name=discover%-commands%-%d+" and 1)
+      r:kill()
+    end)
+
+    it("a server by the name of server_name, dialed by address", function()
+      local r = tls{ certificate = made.named }
+      assert.matches("not issued for this address", trouble(r:url()), 1, true)
+      assert.is_true(start(r:url{ query = "server_name=node.test" }):registered())
+      r:kill()
+    end)
+
+    it("anybody with verify=false", function()
+      local r = tls{ certificate = made.self_signed }
+      assert.is_true(start(r:url{ query = "verify=false" }):registered())
+      r:kill()
+    end)
+
+    it("nobody's word without a client certificate where one is wanted", function()
+      local r = tls{ wants_client = true }
+      assert.matches("wants a client certificate", trouble(r:url()), 1, true) -- by its alert, or by a reset before it
+      local d = start(r:url{ query = ("cert=%s&key=%s"):format(made.client.cert, made.client.key) })
+      assert.is_true(d:registered())
+      r:kill()
+    end)
+  end)
+
+  for what, row in pairs {
+    ["a certificate of another authority"] = { "foreign", "is signed by an unknown authority" },
+    ["a certificate for another name"] = { "wrong", "was not issued for this address" },
+    ["an expired certificate"] = { "expired", "has expired" },
+    ["a certificate that signs itself"] = { "self_signed", "is self-signed" },
+  } do
+    it("#core refuses " .. what .. ", naming it and the server", function()
+      local r = tls{ certificate = made[row[1]] }
+      local why = trouble(r:url())
+      assert.matches(row[2], why, 1, true)
+      assert.matches("127.0.0.1:" .. r.tls_port, why, 1, true)
+      assert.same({}, r:keys())
+      r:kill()
+    end)
+  end
+
+  it("refuses a server whose own CA is not the one that is given", function()
+    local r = tls()
+    assert.matches("unknown authority", trouble(r:url{ ca = made.foreign_ca }), 1, true)
+    r:kill()
+  end)
+
+  it("says so when the port does not speak TLS, and when a plain string meets TLS; never falls back", function()
+    local r = tls()
+    local monitor = r:monitor()
+    local plain = ("rediss://127.0.0.1:%d/15?connectTimeout=200ms&ca=%s"):format(r.port, made.ca)
+    assert.matches("is it a TLS port?", trouble(plain), 1, true)
+    assert.is_string(trouble(("redis://127.0.0.1:%d/15"):format(r.tls_port)))
+    assert.same({}, monitor:lines(app))
+    monitor:close()
+    r:kill()
+  end)
+
+  it("does not ask a refused server in a tight loop", function()
+    local r = tls{ certificate = made.expired }
+    local before = tonumber(r:cli("INFO", "stats"):match "total_connections_received:(%d+)")
+    local d = start(r:url(), { start_timeout = 0 })
+    wait.pass(1.5)
+    d:stop()
+    local after = tonumber(r:cli("INFO", "stats"):match "total_connections_received:(%d+)")
+    -- Two connections, full jitter from 0.1 s up to 2 s.
+    assert.is_true(after - before <= 60, after - before)
+    r:kill()
+  end)
+
+  it("#core is there again when the server comes back", function()
+    local r = tls()
+    local d = start(r:url())
+    r:restart()
+    wait.until_true(function() return r:hash(app)[ADDR] end, 5, "the registration")
+    assert.is_true(d:ready(5))
+    r:kill()
+  end)
+
+  describe("files that are no use are found at once:", function()
+    local function refused(query)
+      local d, why, code = discover.open("rediss://127.0.0.1:1/0?" .. query)
+      assert.is_nil(d)
+      assert.equal("invalid", code)
+      return why
+    end
+
+    it("missing", function()
+      assert.matches("tls.ca: /no/such.pem cannot be read", refused "ca=/no/such.pem", 1, true)
+    end)
+
+    it("not PEM", function()
+      local path = proc.write_file(proc.tmpdir() .. "/empty.pem", "nothing")
+      assert.matches("holds no certificates in PEM form", refused("ca=" .. path), 1, true)
+    end)
+
+    it("the key of another certificate, or behind a pass phrase", function()
+      local cert = "cert=" .. made.client.cert
+      assert.matches("is not the private key", refused(cert .. "&key=" .. made.server.key), 1, true)
+      assert.matches("is encrypted", refused(cert .. "&key=" .. made.encrypted_key), 1, true)
+    end)
+  end)
+
+  it("#core the password goes over TLS only, and is shown nowhere", function()
+    local r = tls{ password = "hunter2hunter2" }
+    local lines = {}
+    local function logger(record) lines[#lines + 1] = tostring(record) end
+    local d = start(r:url(), { log_level = "debug", logger = logger })
+    assert.is_true(d:registered())
+    r:kill()
+    wait.until_true(function()
+      d:registered()
+      d:stats()
+      return table.concat(lines, "\n"):find "cannot be reached"
+    end, 5, "the trouble")
+    assert.is_nil(table.concat(lines, "\n"):find("hunter2", 1, true))
+    assert.is_nil(d:stats "prometheus":find("hunter2", 1, true))
+    assert.matches("^rediss://", d:stats().registry.target)
+    assert.is_nil(d:stats().registry.target:find("hunter2", 1, true))
+  end)
+end)
