@@ -90,6 +90,15 @@ describe_54("examples #api", function()
     assert.equal(2, answered)
   end)
 
+  it("download: a stream into a file, with progress", function()
+    local file = proc.tmpdir() .. "/deep/page"
+    local text = output("download", { r:url(), "/", file })
+    assert.matches("hello stranger", proc.read_file(file))
+    assert.matches("download %d+ bytes %(100 %%%)", text)
+    assert.matches("saved " .. file:gsub("%p", "%%%0"), text)
+    assert.matches("failed\tno_node", output("download", { redis.start():url() }))
+  end)
+
   it("easy_start: all from the environment", function()
     local p, where = serve("easy_start", {}, { DISCOVER_REGISTRY = r:url(), DISCOVER_APP = "easy",
                                                DISCOVER_WEIGHT = "42", DISCOVER_LISTEN = "127.0.0.1:0" })

@@ -66,8 +66,11 @@ static dsc_err run_route(dsc_frame *frame, dsc_call *call) {
 /* What the app after the route decides: config, deadline, how it may be retried. */
 static dsc_err configure(dsc_call *call) {
   const dsc_request *request = call->request;
-  call->config = dsc_discoverer_find_config(call->d, call->ac.app.s, &call->tls);
+  call->config = dsc_discoverer_find_config(call->d, call->ac.app.s);
   if (!call->config) return dsc_fail(&call->why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  if (call->config->http2 || call->config->ssl)
+    return dsc_fail(&call->why, DSC_EINVALID, "calls.%.*s: %s = true: this version speaks HTTP/1.1 without TLS only",
+                    DSC_STR_ARG(call->ac.app.s), call->config->ssl ? "ssl" : "http2");
   uint32_t deadline_ms = request->deadline_ms ? request->deadline_ms : call->config->deadline_ms;
   dsc_step_init(&call->step, request->has_retry ? request->retry : call->config->retry,
                 call->start_ns / 1000000 + deadline_ms);
@@ -159,8 +162,7 @@ static void finish(dsc_frame *frame, dsc_call *call) {
 
 /* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
 static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_step_event *event) {
-  double chance = event->kind == DSC_STEP_ANSWERED ? dsc_random_unit() : 0; /* for backing off only */
-  dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), chance);
+  dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), dsc_random_unit());
   if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED; /* by a callback */
   if (!call->broken || action == DSC_STEP_FINISH) return action;
   dsc_call_attempt_break(frame, call, call->broken);
@@ -310,7 +312,6 @@ void dsc_call_run(dsc_frame *frame, dsc_call *call) {
 void dsc_call_fini(dsc_call *call) {
   dsc_timer_free(call->timer);
   dsc_call_config_unref(call->config);
-  dsc_tls_unref(call->tls);
   dsc_table_unref(call->table);
   dsc_headers_clear(&call->headers);
   dsc_app_client_fini(&call->ac);

@@ -8,15 +8,17 @@
 */
 #include "lua/app_client.h"
 
+#include "lua/body.h"
 #include "lua/headers.h"
 #include "lua/json.h"
+#include "lua/result.h"
 
 #define APP_CLIENT "discover.app_client"
 
 dsc_lua_ac *dsc_lua_app_client_push(lua_State *L, int u, int data, int request, int logger) {
   const int slots[][2] = {{DSC_AC_U, u}, {DSC_AC_DATA, data}, {DSC_AC_REQUEST, request}, {DSC_AC_LOGGER, logger}};
   dsc_lua_ac *box = lua_newuserdata(L, sizeof *box);
-  *box = (dsc_lua_ac){NULL, NULL, false, false, false, false};
+  *box = (dsc_lua_ac){0};
   lua_createtable(L, DSC_AC_LOGGER, 0);
   for (int i = 0; i < 4; i++) {
     if (!slots[i][1]) continue;
@@ -41,6 +43,19 @@ void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box) {
   lua_pushnil(L);
   dsc_compat_set_ptr(L, -2, box);
   lua_pop(L, 1);
+}
+
+/* The userdata is found before the strong reference goes. */
+void dsc_lua_app_client_stream(lua_State *L, int u, dsc_lua_ac *box, int result) {
+  lua_rawgeti(L, u, DSC_U_CALLS);
+  dsc_compat_get_ptr(L, -1, box);
+  lua_rawgeti(L, u, DSC_U_FLOWS);
+  lua_pushvalue(L, -2);
+  dsc_compat_set_ptr(L, -2, box);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_AC, -2);
+  box->of_stream = true;
+  lua_pop(L, 3);
+  dsc_lua_app_client_end(L, u, box);
 }
 
 dsc_lua_ac *dsc_lua_app_client_check(lua_State *L) {
@@ -147,9 +162,12 @@ static void set_headers(lua_State *L, dsc_lua_ac *box) {
   if (dsc_app_client_set_headers(box->ac, headers, &why)) luaL_error(L, "invalid: %s", why.text);
 }
 
+/* A body value or a reader stays what the caller gave: it can be set back, not set. */
 static void set_data(lua_State *L, dsc_lua_ac *box) {
   int type = lua_type(L, 3);
-  if (type != LUA_TNIL && type != LUA_TSTRING && type != LUA_TTABLE)
+  push_slot(L, DSC_AC_DATA);
+  bool is_own = dsc_lua_body_is(L, 3) && lua_rawequal(L, 3, -1);
+  if (type != LUA_TNIL && type != LUA_TSTRING && type != LUA_TTABLE && !is_own)
     luaL_error(L, "data: string or table expected, got %s", luaL_typename(L, 3));
   box->data_seen = true;
   set_slot(L, DSC_AC_DATA);
@@ -197,13 +215,13 @@ static void apply_headers(lua_State *L, dsc_lua_ac *box, int v) {
   if (err) luaL_error(L, "%s: %s", dsc_err_name(err), why.text);
 }
 
-/* A body made of a table says so, unless the user did. */
-static void apply_content_type(lua_State *L, dsc_lua_ac *box) {
+/* A body that is more than a string says what it is, unless the user did. */
+static void apply_content_type(lua_State *L, dsc_lua_ac *box, const char *type) {
   const dsc_str name = DSC_STR_LITERAL("Content-Type");
   if (dsc_headers_find(&box->ac->headers, name)) return;
   dsc_headers *headers = dsc_lua_headers_push_box(L);
   dsc_err err = dsc_headers_copy(headers, &box->ac->headers);
-  if (!err) err = dsc_headers_add(headers, name, DSC_STR_LITERAL("application/json"));
+  if (!err) err = dsc_headers_add(headers, name, dsc_str_of(type));
   if (!err) err = dsc_app_client_set_headers(box->ac, headers, NULL);
   if (err) luaL_error(L, "not enough memory");
 }
@@ -213,6 +231,11 @@ dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *
   apply_headers(L, box, v);
   if (!box->data_seen && !box->data_pending) return DSC_OK;
   lua_rawgeti(L, v, DSC_AC_DATA);
+  if (dsc_lua_body_is(L, -1)) {
+    const char *type = dsc_lua_body_type(L, -1);
+    if (type) apply_content_type(L, box, type);
+    return DSC_OK;
+  }
   bool is_table = lua_istable(L, -1);
   bool has_body = !lua_isnil(L, -1);
   if (is_table) {
@@ -221,7 +244,7 @@ dsc_err dsc_lua_app_client_apply(lua_State *L, dsc_lua_ac *box, int v, dsc_why *
   }
   if (has_body) body.p = lua_tolstring(L, -1, &body.n);
   if (dsc_app_client_set_body(box->ac, body, has_body, why)) luaL_error(L, "not enough memory");
-  if (is_table) apply_content_type(L, box);
+  if (is_table) apply_content_type(L, box, "application/json");
   box->data_seen = box->data_pending = false;
   return DSC_OK;
 }

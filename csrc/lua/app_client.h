@@ -18,12 +18,14 @@ enum {
 
 typedef struct dsc_lua_ac {
   /* owner's thread only */
-  dsc_app_client *ac;  /* NULL outside of callbacks, unless made by hand */
-  dsc_app_client *own; /* made by hand */
-  bool in_route;       /* may be changed now */
-  bool data_seen;      /* a route looked at or set `data`: it is encoded again */
-  bool data_pending;   /* `data` is a table and not encoded yet: a route runs first */
-  bool encode_failed;  /* the caller's data could not be encoded after the route */
+  dsc_app_client *ac;        /* NULL outside of callbacks, unless made by hand */
+  dsc_app_client *own;       /* made by hand */
+  bool in_route;             /* may be changed now */
+  bool data_seen;            /* a route looked at or set `data`: it is encoded again */
+  bool data_pending;         /* `data` is a table and not encoded yet: a route runs first */
+  bool encode_failed;        /* the caller's data could not be encoded after the route */
+  bool of_stream;            /* its call is over but for the body of the answer: it is in DSC_U_FLOWS */
+  struct dsc_lua_flow *flow; /* of the call's result, NULL: none */
 } dsc_lua_ac;
 
 /* Makes the type. Owner's thread. */
@@ -38,6 +40,10 @@ void dsc_lua_app_client_begin(lua_State *L, int u, dsc_lua_ac *box);
 /* Forgets it after the call: the box has no core object any more, unless made by hand. Owner's thread. Raises
 ** nothing. */
 void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box);
+
+/* The same when the call goes on as a stream: the result at `result` keeps it, callbacks find it weakly. Owner's
+** thread. Raises: memory. */
+void dsc_lua_app_client_stream(lua_State *L, int u, dsc_lua_ac *box, int result);
 
 /* Gives the core what a route changed: headers and data; encodes tables. `v` is the index of the user value. In
 ** protected mode. Owner's thread. Raises: what cannot be sent, except data that is no JSON: DSC_EINVALID with `why`. */

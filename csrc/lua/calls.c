@@ -8,7 +8,9 @@
 #include "lua/calls.h"
 
 #include "lua/app_client.h"
+#include "lua/body.h"
 #include "lua/caller.h"
+#include "lua/flow.h"
 #include "lua/headers.h"
 #include "lua/hooks.h"
 #include "lua/json.h"
@@ -16,37 +18,57 @@
 #include "lua/result.h"
 #include "lua/websocket.h"
 
-/* What is called. `data` and `headers` are stack indices, 0: none. */
+#define STREAM_DEBT DSC_STREAM_WINDOW /* what an open stream may hold */
+
+/* What is called. `data`, `headers`, `progress` are stack indices, 0: none. */
 typedef struct call {
   dsc_request request;
-  int data, headers;
+  int data, headers, progress;
+  bool stream;
   dsc_err err; /* a bad value: the call is not made */
   dsc_why why;
 } call;
 
-/* Reads the headers; pushes their box. A table as data makes its body here, unless a route may want it as it is. */
-static void prepare(lua_State *L, const dsc_lua_target *t, call *c) {
+static void add_content_type(lua_State *L, dsc_headers *headers, const char *type) {
+  const dsc_str name = DSC_STR_LITERAL("Content-Type");
+  if (!type || dsc_headers_find(headers, name)) return;
+  if (dsc_headers_add(headers, name, dsc_str_of(type))) luaL_error(L, "not enough memory");
+}
+
+/* A string as it is; a form, files, a reader; a table as JSON. What may depend on the route waits for it. `result` is
+** the index of the result, which keeps what a stream still sends. */
+static void prepare_data(lua_State *L, const dsc_lua_target *t, call *c, int result, dsc_headers *headers) {
+  if (dsc_lua_body_is(L, c->data)) {
+    if (!c->err) c->err = dsc_lua_body_make(L, c->data, result, &c->request, &c->why);
+    if (!t->d->has_route) add_content_type(L, headers, dsc_lua_body_type(L, c->data));
+    return;
+  }
+  int text = c->data;
+  if (lua_istable(L, text)) {
+    if (t->d->has_route || c->err) return;
+    c->err = dsc_lua_json_encode(L, text, &c->why);
+    if (c->err) return;
+    text = lua_gettop(L);
+    add_content_type(L, headers, "application/json");
+  }
+  c->request.body.p = lua_tolstring(L, text, &c->request.body.n);
+  c->request.has_body = true;
+  if (c->stream) dsc_lua_result_set_slot(L, result, DSC_RESULT_DATA, text);
+}
+
+/* Reads the headers; pushes their box; then what is sent. */
+static void prepare(lua_State *L, const dsc_lua_target *t, call *c, int result) {
   dsc_headers *headers = NULL;
   if (c->headers || c->data) headers = dsc_lua_headers_push_box(L);
   if (c->headers) dsc_lua_headers_read(L, c->headers, c->headers, "headers", headers);
   c->request.headers = headers;
-  if (!c->data || c->request.no_body) return;
-  if (lua_type(L, c->data) == LUA_TSTRING) {
-    c->request.body.p = lua_tolstring(L, c->data, &c->request.body.n);
-    c->request.has_body = true;
-    return;
-  }
-  if (t->d->has_route || c->err) return;
-  c->err = dsc_lua_json_encode(L, c->data, &c->why);
-  if (c->err) return;
-  c->request.body.p = lua_tolstring(L, -1, &c->request.body.n);
-  c->request.has_body = true;
-  const dsc_str name = DSC_STR_LITERAL("Content-Type");
-  if (!dsc_headers_find(headers, name) && dsc_headers_add(headers, name, DSC_STR_LITERAL("application/json")))
-    luaL_error(L, "not enough memory");
+  if (c->data && !c->request.no_body) prepare_data(L, t, c, result, headers);
+  if (c->progress) dsc_lua_result_set_slot(L, result, DSC_RESULT_PROGRESS, c->progress);
+  if (c->progress) c->request.on_progress = dsc_lua_flow_on_progress;
+  if (c->stream) dsc_lua_result_set_slot(L, result, DSC_RESULT_OWNER, t->self);
 }
 
-/* The core part: nothing raises in here. `ac` may be NULL. */
+/* The core part: nothing raises in here. */
 static void enter_and_call(lua_State *L, const dsc_lua_target *t, call *c, dsc_lua_result *result) {
   dsc_lua_frame frame;
   if (!c->err) c->err = dsc_lua_discoverer_enter(L, t->self, &frame, &c->why);
@@ -54,17 +76,25 @@ static void enter_and_call(lua_State *L, const dsc_lua_target *t, call *c, dsc_l
     dsc_lua_result_fail(result, c->err, &c->why);
     return;
   }
-  result->r = dsc_discoverer_call(&frame.frame, &c->request);
+  if (c->stream)
+    result->r = dsc_discoverer_call_stream(&frame.frame, &c->request, &result->flow->stream);
+  else
+    result->r = dsc_discoverer_call(&frame.frame, &c->request);
   dsc_lua_discoverer_leave(&frame);
 }
 
-static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, dsc_lua_result *result) {
+static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, int at) {
+  dsc_lua_result *result = lua_touserdata(L, at);
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, c->data, t->request, t->logger);
-  ac->data_pending = c->data && !c->request.has_body && !c->request.no_body;
+  ac->data_pending = c->data && lua_istable(L, c->data) && !c->request.has_body && !c->request.no_body;
+  ac->flow = result->flow;
   c->request.ud = ac;
   dsc_lua_app_client_begin(L, t->u, ac);
   enter_and_call(L, t, c, result);
-  dsc_lua_app_client_end(L, t->u, ac);
+  if (dsc_lua_result_is_stream(result))
+    dsc_lua_app_client_stream(L, t->u, ac, at);
+  else
+    dsc_lua_app_client_end(L, t->u, ac);
   if (!ac->encode_failed || !result->r) return;
   /* the caller's data was no JSON: that is the caller's mistake, not the route's */
   dsc_why why = {""};
@@ -74,25 +104,30 @@ static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, dsc_
 
 /* Makes the call; the result is on top. */
 static int perform(lua_State *L, dsc_lua_target *t, call *c) {
-  luaL_checkstack(L, 12, "call");
+  luaL_checkstack(L, 16, "call");
   if (t->caller) {
     c->request.relayed = &t->caller->relayed;
     c->request.no_body = c->request.no_body || t->caller->no_body;
   }
   dsc_lua_result *result = dsc_lua_result_push(L);
   int at = lua_gettop(L);
-  prepare(L, t, c);
+  if (c->stream || c->progress || (c->data && dsc_lua_body_is(L, c->data))) dsc_lua_flow_begin(L, t->u, at);
+  prepare(L, t, c, at);
   bool has_logger = t->logger && !lua_isnil(L, t->logger);
   if (has_logger) c->request.on_log = dsc_lua_hooks_on_call_log;
-  if (has_logger || t->d->has_route || t->d->has_next || t->d->has_response)
-    call_with_hooks(L, t, c, result);
+  if (has_logger || c->progress || t->d->has_route || t->d->has_next || t->d->has_response)
+    call_with_hooks(L, t, c, at);
   else
     enter_and_call(L, t, c, result);
   if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
   lua_settop(L, at);
-  dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result));
+  bool is_stream = dsc_lua_result_is_stream(result);
+  if (!is_stream) dsc_lua_flow_end(result);
+  dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result) + (is_stream ? STREAM_DEBT : 0));
   return 1;
 }
+
+#define DATA "string, table, body or function"
 
 static int check_table(lua_State *L, int arg, const char *expected) {
   if (lua_isnoneornil(L, arg)) return 0;
@@ -101,8 +136,8 @@ static int check_table(lua_State *L, int arg, const char *expected) {
 }
 
 static int check_data(lua_State *L, int arg) {
-  if (lua_type(L, arg) == LUA_TSTRING) return arg;
-  return check_table(L, arg, "string or table");
+  if (lua_type(L, arg) == LUA_TSTRING || dsc_lua_body_is(L, arg)) return arg;
+  return check_table(L, arg, DATA);
 }
 
 /* self, app, path [, headers] */
@@ -157,6 +192,7 @@ static int call_delete(lua_State *L) {
 typedef struct request_table {
   dsc_request request;
   dsc_str retry;
+  bool stream;
 } request_table;
 
 #define AT(field) offsetof(request_table, field)
@@ -174,6 +210,8 @@ static const dsc_lua_option request_options[] = {{"method", DSC_OPTION_STR, AT(r
                                                  {"max_attempts", DSC_OPTION_COUNT, AT(request.max_attempts), 1, 1e6},
                                                  {"max_body", DSC_OPTION_SIZE, AT(request.max_body), 0, 0x1p53},
                                                  {"no_body", DSC_OPTION_BOOL, AT(request.no_body), 0, 0},
+                                                 {"stream", DSC_OPTION_BOOL, AT(stream), 0, 0},
+                                                 {"progress", DSC_OPTION_OTHER, 0, 0, 0},
                                                  {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
 
 /* Pushes request[name] and returns its index, 0 if absent; raises unless its type is among two. */
@@ -184,6 +222,13 @@ static int push_part(lua_State *L, const char *name, int type, int other, const 
     luaL_argerror(L, 2, lua_pushfstring(L, "request: '%s': %s expected, got %s", name, expected, luaL_typename(L, -1)));
   }
   return lua_gettop(L);
+}
+
+static int push_data(lua_State *L) {
+  lua_getfield(L, 2, "data");
+  if (dsc_lua_body_is(L, -1)) return lua_gettop(L);
+  lua_pop(L, 1);
+  return push_part(L, "data", LUA_TSTRING, LUA_TTABLE, DATA);
 }
 
 /* Appends the query to the path; the buffer stays on the stack. */
@@ -208,7 +253,7 @@ static void require_part(lua_State *L, dsc_str part, const char *name) {
 
 static int call_request_table(lua_State *L) {
   dsc_lua_target t;
-  request_table table = {{.method = DSC_STR_LITERAL("GET")}, {NULL, 0}};
+  request_table table = {.request.method = DSC_STR_LITERAL("GET")};
   call c = {0};
   lua_settop(L, 2);
   dsc_lua_caller_target(L, &t);
@@ -223,7 +268,9 @@ static int call_request_table(lua_State *L) {
   int key = push_part(L, "key", LUA_TSTRING, LUA_TNUMBER, "string");
   if (key) c.request.key.p = lua_tolstring(L, key, &c.request.key.n);
   add_query(L, &c.request);
-  c.data = push_part(L, "data", LUA_TSTRING, LUA_TTABLE, "string or table");
+  c.data = push_data(L);
+  c.stream = table.stream;
+  c.progress = push_part(L, "progress", LUA_TFUNCTION, LUA_TFUNCTION, "function");
   c.headers = push_part(L, "headers", LUA_TTABLE, LUA_TTABLE, "table");
   return perform(L, &t, &c);
 }
@@ -244,9 +291,9 @@ static int call_request(lua_State *L) {
 }
 
 /* self, method, app, node, path [, data [, headers]]; returns the node's address too */
-static int call_request_with_node(lua_State *L) {
+static int call_with_node(lua_State *L, bool stream) {
   dsc_lua_target t;
-  call c = {0};
+  call c = {.stream = stream};
   lua_settop(L, 7);
   dsc_lua_caller_target(L, &t);
   c.request.method = dsc_compat_check_str(L, 2);
@@ -260,6 +307,14 @@ static int call_request_with_node(lua_State *L) {
   return 2;
 }
 
+static int call_request_with_node(lua_State *L) {
+  return call_with_node(L, false);
+}
+
+static int call_manual_request_with_node(lua_State *L) {
+  return call_with_node(L, true);
+}
+
 #define VERBS                                                                                                          \
   {"get", call_get}, {"head", call_head}, {"post", call_post}, {"put", call_put}, {"patch", call_patch},               \
       {"delete", call_delete}, {                                                                                       \
@@ -267,5 +322,8 @@ static int call_request_with_node(lua_State *L) {
   }
 
 const luaL_Reg dsc_lua_calls_methods[] = {VERBS, {"open", dsc_lua_websocket_new}, {NULL, NULL}};
-const luaL_Reg dsc_lua_calls_caller_methods[] = {
-    VERBS, {"open", dsc_lua_websocket_new}, {"request_with_node", call_request_with_node}, {NULL, NULL}};
+const luaL_Reg dsc_lua_calls_caller_methods[] = {VERBS,
+                                                 {"open", dsc_lua_websocket_new},
+                                                 {"request_with_node", call_request_with_node},
+                                                 {"manual_request_with_node", call_manual_request_with_node},
+                                                 {NULL, NULL}};

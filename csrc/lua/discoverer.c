@@ -19,6 +19,13 @@
 
 static const char type_key = 'd'; /* its address is the key of the metatable in the Lua registry */
 
+static void push_weak(lua_State *L, const char *mode) {
+  lua_newtable(L);
+  lua_newtable(L);
+  dsc_compat_set_str(L, "__mode", mode);
+  lua_setmetatable(L, -2);
+}
+
 dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   dsc_lua_discoverer *box = lua_newuserdata(L, sizeof *box);
   *box = (dsc_lua_discoverer){.nodes_sweep = 16};
@@ -29,11 +36,10 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   dsc_lua_hooks_init(L);
   lua_newtable(L);
   lua_rawseti(L, -2, DSC_U_NODES);
-  lua_newtable(L);
-  lua_newtable(L);
-  dsc_compat_set_str(L, "__mode", "k");
-  lua_setmetatable(L, -2);
+  push_weak(L, "k");
   lua_rawseti(L, -2, DSC_U_DATA);
+  push_weak(L, "v");
+  lua_rawseti(L, -2, DSC_U_FLOWS);
   lua_newtable(L);
   lua_rawseti(L, -2, DSC_U_CALLS);
   lua_newtable(L);

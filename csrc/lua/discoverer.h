@@ -22,6 +22,7 @@ enum {
   DSC_U_SPARE,    /* an empty node userdata for the next pick, or false */
   DSC_U_DATA,     /* node userdata (weak) -> the user's table `data` */
   DSC_U_CALLS,    /* app client box -> its userdata, while its call runs */
+  DSC_U_FLOWS,    /* flow -> the userdata of its result (weak); app client box of a stream -> its userdata (weak) */
   DSC_U_ROUTE,
   DSC_U_NEXT,
   DSC_U_RESPONSE,

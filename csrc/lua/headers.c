@@ -37,9 +37,16 @@ static int buf_gc(lua_State *L) {
   return 0;
 }
 
-/* Value on top: a string or number; leaves its text there. */
+/* Value on top: a string or number; leaves its text there. Whole floats have no fraction, as in JSON. */
 static bool to_text(lua_State *L, dsc_str *text) {
   int type = lua_type(L, -1);
+#if LUA_VERSION_NUM >= 503
+  int64_t whole;
+  if (type == LUA_TNUMBER && dsc_compat_to_int(L, -1, &whole)) {
+    lua_pushinteger(L, (lua_Integer)whole);
+    lua_replace(L, -2);
+  }
+#endif
   if (type != LUA_TSTRING && type != LUA_TNUMBER) return false;
   text->p = lua_tolstring(L, -1, &text->n);
   return true;

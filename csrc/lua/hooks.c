@@ -30,7 +30,9 @@ typedef struct job {
   const dsc_event *event;
   const dsc_log_record *record;
   dsc_lua_websocket *websocket;
-  const dsc_ws_message *message; /* NULL: it ended */
+  const dsc_ws_message *message;         /* NULL: it ended */
+  void (*other)(lua_State *L, void *ud); /* of another file, with its ud */
+  void *ud;
   dsc_why *why;
 } job;
 
@@ -69,10 +71,20 @@ static dsc_err protect(dsc_lua_ctx *ctx, job *j, dsc_err err, dsc_why *why) {
   return status == LUA_OK ? DSC_OK : err;
 }
 
+static void other_body(lua_State *L, job *j) {
+  j->other(L, j->ud);
+}
+
+dsc_err dsc_lua_hooks_protect(dsc_lua_ctx *ctx, void (*body)(lua_State *L, void *ud), void *ud, dsc_err err,
+                              dsc_why *why) {
+  return protect(ctx, &(job){.body = other_body, .other = body, .ud = ud}, err, why);
+}
+
 /* Pushes the app client and returns the index of its user value, which is pushed first. */
 static int push_ac(lua_State *L, const job *j) {
-  lua_rawgeti(L, 1, DSC_U_CALLS);
+  lua_rawgeti(L, 1, j->box->of_stream ? DSC_U_FLOWS : DSC_U_CALLS);
   dsc_compat_get_ptr(L, -1, j->box);
+  if (lua_isnil(L, -1)) luaL_error(L, "the result was collected");
   lua_remove(L, -2);
   dsc_compat_get_user(L, -1);
   lua_insert(L, -2);

@@ -29,6 +29,11 @@ dsc_hooks dsc_lua_hooks_get(dsc_lua_discoverer *box);
 /* The `on_log` of a request whose app client (`ud`: its box) has a logger. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_on_call_log(void *ctx, void *ud, const dsc_log_record *record);
 
+/* Runs body(L, ud) as a callback: in protected mode, with the discoverer's user value at index 1. `ctx` is a frame's.
+** Owner's thread. Fails: `err`, `why` says what was raised. Raises nothing. */
+dsc_err dsc_lua_hooks_protect(dsc_lua_ctx *ctx, void (*body)(lua_State *L, void *ud), void *ud, dsc_err err,
+                              dsc_why *why);
+
 /* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_apply(dsc_lua_discoverer *box);
 

@@ -4,9 +4,13 @@
 ** Invariant: idempotent per state: the table is made once and kept in the Lua registry.
 ** Threads: that of the lua_State.
 */
+#include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "lua/app_client.h"
+#include "lua/body.h"
 #include "lua/caller.h"
 #include "lua/discoverer.h"
 #include "lua/headers.h"
@@ -89,10 +93,19 @@ static int core_host_is_global(lua_State *L) {
   return 1;
 }
 
+/* random_hex() -> 32 digits */
+static int core_random_hex(lua_State *L) {
+  char text[40];
+  int n = snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, dsc_random_u64(), dsc_random_u64());
+  lua_pushlstring(L, text, (size_t)n);
+  return 1;
+}
+
 static void open_types(lua_State *L) {
   dsc_compat_open(L);
   dsc_lua_headers_open(L);
   dsc_lua_json_open(L);
+  dsc_lua_body_open(L);
   dsc_lua_secret_open(L);
   dsc_lua_options_open(L);
   dsc_lua_node_open(L);
@@ -129,6 +142,9 @@ static const struct {
   lua_CFunction function;
 } inner[] = {{"json_decode", dsc_lua_json_lua_decode},
              {"json_encode", dsc_lua_json_lua_encode},
+             {"body", dsc_lua_body_new},
+             {"body_parts", dsc_lua_body_parts},
+             {"random_hex", core_random_hex},
              {"environ", core_environ},
              {"host_list", core_host_list},
              {"host_probe_port", core_host_probe_port},

@@ -1,20 +1,21 @@
 /*
 ** result.c - the userdata of a result: every field is made when it is asked for.
 **
-** The body becomes a Lua string at its first use and the C copy goes, so that it is held once.
+** The body becomes a Lua string at its first use and the C copy goes, so that it is held once. That of a stream is
+** fetched by the methods of result_stream.c.
 ** Threads: that of the lua_State.
 */
 #include "lua/result.h"
 
 #include "base/mem.h"
+#include "lua/flow.h"
 #include "lua/headers.h"
 
 #define RESULT "discover.result"
 
 dsc_lua_result *dsc_lua_result_push(lua_State *L) {
   dsc_lua_result *box = lua_newuserdata(L, sizeof *box);
-  box->r = NULL;
-  box->cached = false;
+  *box = (dsc_lua_result){NULL, false, 0, NULL};
   dsc_compat_set_class(L, RESULT);
   return box;
 }
@@ -43,39 +44,58 @@ static bool is_answered(const dsc_result *r) {
   return r && r->status > 0;
 }
 
-/* Pushes the cached value of a slot; false when there is none. */
-static bool push_cached(lua_State *L, const dsc_lua_result *box, int slot) {
-  if (!box->cached) return false;
-  dsc_compat_get_user(L, 1);
+bool dsc_lua_result_is_stream(const dsc_lua_result *box) {
+  return box->flow && box->flow->stream;
+}
+
+void dsc_lua_result_push_slot(lua_State *L, int result, int slot) {
+  const dsc_lua_result *box = lua_touserdata(L, result);
+  if (!box->cached) {
+    lua_pushnil(L);
+    return;
+  }
+  dsc_compat_get_user(L, result);
   lua_rawgeti(L, -1, slot);
   lua_remove(L, -2);
+}
+
+void dsc_lua_result_set_slot(lua_State *L, int result, int slot, int value) {
+  dsc_lua_result *box = lua_touserdata(L, result);
+  result = lua_absindex(L, result);
+  value = lua_absindex(L, value);
+  if (!box->cached) {
+    lua_createtable(L, DSC_RESULT_TRACE, 0);
+    dsc_compat_set_user(L, result);
+    box->cached = true;
+  }
+  dsc_compat_get_user(L, result);
+  lua_pushvalue(L, value);
+  lua_rawseti(L, -2, slot);
+  lua_pop(L, 1);
+}
+
+/* Pushes the cached value of a slot; false when there is none. */
+static bool push_cached(lua_State *L, int slot) {
+  dsc_lua_result_push_slot(L, 1, slot);
   if (!lua_isnil(L, -1)) return true;
   lua_pop(L, 1);
   return false;
 }
 
 /* Caches the value on top. */
-static void cache(lua_State *L, dsc_lua_result *box, int slot) {
-  if (!box->cached) {
-    lua_createtable(L, DSC_RESULT_TRACE, 0);
-    dsc_compat_set_user(L, 1);
-    box->cached = true;
-  }
-  dsc_compat_get_user(L, 1);
-  lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, slot);
-  lua_pop(L, 1);
+static void cache(lua_State *L, int slot) {
+  dsc_lua_result_set_slot(L, 1, slot, -1);
 }
 
 void dsc_lua_result_push_body(lua_State *L, dsc_lua_result *box) {
   dsc_result *r = box->r;
-  if (push_cached(L, box, DSC_RESULT_BODY)) return;
+  if (push_cached(L, DSC_RESULT_BODY)) return;
   if (!is_answered(r)) {
     lua_pushnil(L);
     return;
   }
   lua_pushlstring(L, r->body ? r->body : "", r->body ? r->body_len : 0);
-  cache(L, box, DSC_RESULT_BODY);
+  cache(L, DSC_RESULT_BODY);
   dsc_mem_free(r->body);
   r->body = NULL;
 }
@@ -126,17 +146,21 @@ static int get_http_version(lua_State *L) {
 
 static int get_headers(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
-  if (push_cached(L, box, DSC_RESULT_HEADERS)) return 1;
+  if (push_cached(L, DSC_RESULT_HEADERS)) return 1;
   if (box->r)
     dsc_lua_headers_push_table(L, &box->r->headers);
   else
     lua_newtable(L);
-  cache(L, box, DSC_RESULT_HEADERS);
+  cache(L, DSC_RESULT_HEADERS);
   return 1;
 }
 
 static int get_body(lua_State *L) {
-  dsc_lua_result_push_body(L, dsc_lua_result_check(L));
+  dsc_lua_result *box = dsc_lua_result_check(L);
+  if (dsc_lua_result_is_stream(box))
+    lua_pushnil(L);
+  else
+    dsc_lua_result_push_body(L, box);
   return 1;
 }
 
@@ -190,13 +214,13 @@ static void push_trace(lua_State *L, const dsc_trace *trace) {
 
 static int get_trace(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
-  if (push_cached(L, box, DSC_RESULT_TRACE)) return 1;
+  if (push_cached(L, DSC_RESULT_TRACE)) return 1;
   lua_newtable(L);
   for (size_t i = 0; box->r && i < box->r->n_trace; i++) {
     push_trace(L, &box->r->trace[i]);
     lua_rawseti(L, -2, (int)i + 1);
   }
-  cache(L, box, DSC_RESULT_TRACE);
+  cache(L, DSC_RESULT_TRACE);
   return 1;
 }
 
@@ -210,6 +234,9 @@ static int result_tostring(lua_State *L) {
   if (r->err)
     dsc_fail(&line, DSC_OK, "result(%s: %s; %u attempt%s, %.1f ms)", dsc_err_name(r->err),
              r->why ? r->why : dsc_err_text(r->err), r->attempts, r->attempts == 1 ? "" : "s", r->elapsed * 1000);
+  else if (dsc_lua_result_is_stream(dsc_lua_result_check(L)))
+    dsc_fail(&line, DSC_OK, "result(%d %s; a stream from %s, %u attempt%s, %.1f ms)", r->status,
+             r->reason ? r->reason : "", r->node, r->attempts, r->attempts == 1 ? "" : "s", r->elapsed * 1000);
   else
     dsc_fail(&line, DSC_OK, "result(%d %s; %zu bytes from %s, %u attempt%s, %.1f ms)", r->status,
              r->reason ? r->reason : "", r->body_len, r->node, r->attempts, r->attempts == 1 ? "" : "s",
@@ -221,13 +248,15 @@ static int result_tostring(lua_State *L) {
 static int result_gc(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_result *r = box->r;
+  dsc_lua_flow_end(box);
   box->r = NULL;
   dsc_result_free(r);
   return 0;
 }
 
 void dsc_lua_result_open(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", result_gc}, {"__tostring", result_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", result_gc}, {"__close", dsc_lua_result_close}, {"__tostring", result_tostring}, {NULL, NULL}};
   static const dsc_lua_field fields[] = {{"ok", get_ok},
                                          {"status", get_status},
                                          {"reason", get_reason},
@@ -242,4 +271,7 @@ void dsc_lua_result_open(lua_State *L) {
                                          {"trace", get_trace},
                                          {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){RESULT, meta, dsc_lua_result_methods, fields});
+  dsc_compat_push_methods(L, RESULT);
+  dsc_compat_set_funcs(L, dsc_lua_result_stream_methods);
+  lua_pop(L, 1);
 }

@@ -6,13 +6,6 @@
 #include "lua/json.h"
 #include "lua/result.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 static int result_header(lua_State *L) {
   dsc_lua_result *box = dsc_lua_result_check(L);
   dsc_str name = dsc_compat_check_str(L, 2);
@@ -49,6 +42,7 @@ static int push_json(lua_State *L) {
   dsc_why why = {""};
   lua_settop(L, 1);
   int refused = dsc_lua_result_refuse(L, box);
+  if (!refused) refused = dsc_lua_result_load(L, box);
   if (refused) return refused;
   dsc_lua_result_push_body(L, box);
   dsc_err err = dsc_lua_json_decode(L, dsc_compat_check_str(L, 2), &why);
@@ -61,7 +55,10 @@ static int result_json(lua_State *L) {
 
 /* The body as text; "" when nobody answered. */
 static int result_string(lua_State *L) {
-  dsc_lua_result_push_body(L, dsc_lua_result_check(L));
+  dsc_lua_result *box = dsc_lua_result_check(L);
+  int refused = dsc_lua_result_load(L, box);
+  if (refused) return refused;
+  dsc_lua_result_push_body(L, box);
   if (lua_isnil(L, -1)) lua_pushliteral(L, "");
   return 1;
 }
@@ -85,67 +82,6 @@ static int result_arr(lua_State *L) {
   return push_table(L, true);
 }
 
-/* ------------------------------------------------------------------- save */
-
-/* `path` is changed and put back. */
-static bool make_parents(char *path) {
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
-    *slash = '/';
-    if (!made) return false;
-  }
-  return true;
-}
-
-static bool write_all(int fd, dsc_str bytes) {
-  while (bytes.n > 0) {
-    ssize_t n = write(fd, bytes.p, bytes.n);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    bytes.p += n;
-    bytes.n -= (size_t)n;
-  }
-  return true;
-}
-
-/* Writes `temporary` (a mkstemp pattern: mode 0600) and renames it. Fails: errno, and the old file stays. */
-static bool replace_file(const char *path, char *temporary, dsc_str bytes) {
-  int fd = mkostemp(temporary, O_CLOEXEC);
-  if (fd < 0) return false;
-  bool ok = write_all(fd, bytes);
-  int saved = errno;
-  if (close(fd) != 0 && ok) {
-    ok = false;
-    saved = errno;
-  }
-  if (ok && rename(temporary, path) == 0) return true;
-  if (ok) saved = errno;
-  unlink(temporary);
-  errno = saved;
-  return false;
-}
-
-static int result_save(lua_State *L) {
-  dsc_why why = {""};
-  dsc_lua_result *box = dsc_lua_result_check(L);
-  dsc_str path = dsc_compat_check_str(L, 2);
-  int refused = dsc_lua_result_refuse(L, box);
-  if (refused) return refused;
-  if (path.n == 0 || path.n > 4096 || strlen(path.p) != path.n)
-    return dsc_compat_fail(L, dsc_fail(&why, DSC_EIO, "save: the path is empty, too long or holds a NUL byte"), &why);
-  char *scratch = lua_newuserdata(L, path.n + 16);
-  dsc_lua_result_push_body(L, box);
-  dsc_str bytes;
-  bytes.p = lua_tolstring(L, -1, &bytes.n);
-  memcpy(scratch, path.p, path.n + 1);
-  bool ok = make_parents(scratch);
-  memcpy(scratch + path.n, ".XXXXXX", 8);
-  ok = ok && replace_file(path.p, scratch, bytes);
-  if (!ok) dsc_fail(&why, DSC_EIO, "save: %s: %s", path.p, strerror(errno));
-  return dsc_compat_answer(L, ok ? DSC_OK : DSC_EIO, &why);
-}
-
 const luaL_Reg dsc_lua_result_methods[] = {{"header", result_header},
                                            {"header_list", result_header_list},
                                            {"json", result_json},
@@ -153,5 +89,5 @@ const luaL_Reg dsc_lua_result_methods[] = {{"header", result_header},
                                            {"bytes", result_string},
                                            {"map", result_map},
                                            {"arr", result_arr},
-                                           {"save", result_save},
+                                           {"save", dsc_lua_result_save},
                                            {NULL, NULL}};

@@ -9,6 +9,7 @@
 -- A wrong type or an unknown option raises. What goes wrong at run time returns nil, "code: sentence", "code"; a call
 -- always returns a result. Times are seconds, or strings with a unit ("500ms"). Every function and method is described
 -- in discover/types.lua.
+local body = require "discover.body"
 local core = require "discover.core"
 local env = require "discover.env"
 local shape = require "discover.shape"
@@ -54,6 +55,16 @@ local discover = {
 
   --- JSON's null.
   null = core.null,
+
+  --- form(t) -> body: application/x-www-form-urlencoded. t: strings, numbers, booleans or lists of them by name.
+  form = body.form,
+
+  --- file(path [, content_type [, filename]]) -> body | nil, msg, code: a file's content, read while it is sent.
+  file = body.file,
+
+  --- multipart(t) -> body | nil, msg, code: multipart/form-data. t: strings, numbers, booleans, files,
+  --- {data=, filename=, type=} or lists of them by name.
+  multipart = body.multipart,
 }
 
 --- secret_from_env(name) -> secret | nil, msg, code: from an environment variable.

@@ -13,8 +13,12 @@
 ---| "nomem"
 ---@alias discover.balancer_name "least_used" | "round_robin" | "random" | "least_in_flight" | "hash"
 ---@alias discover.headers table<string, string|number|(string|number)[]> names in any case; a list repeats the header
----@alias discover.data string|table a string is sent as it is; a table as JSON, with Content-Type application/json if
---- none is given. Numbers and booleans raise: say tostring() or wrap them.
+---@alias discover.data string|table|discover.body|fun(): string? a string is sent as it is; a table as JSON, with
+--- Content-Type application/json if none is given; a form, file or multipart; a reader: called inside the call until it
+--- returns nil, not sent again once a byte of it is gone. A Content-Length header tells how much a reader will give (it
+--- is sent in chunks without). Numbers and booleans raise: say tostring() or wrap them.
+---@alias discover.field string|number|boolean of a form
+---@alias discover.part discover.field|discover.body|{data: string, filename: string?, type: string?} of multipart
 ---@alias discover.shape string|table "string", "number", "integer", "boolean", "any", each with "?" for optional;
 --- {field = shape}; {shape} for a list; {["*"] = shape} for a map
 
@@ -71,6 +75,29 @@ local discover = {}
 ---@field app? string
 ---@field listen? string "host:port" or "port"
 ---@field ip_prefix? string
+
+--- A form, file or multipart body: may be sent any number of times.
+---@class discover.body
+local body = {}
+
+--- application/x-www-form-urlencoded as the WHATWG URL standard says: sorted by name, a blank is "+", letters, digits and
+--- *-._ stay, the rest is percent-encoded. Lists repeat their name.
+---@param fields table<string, discover.field|discover.field[]>
+---@return discover.body
+function discover.form(fields) end
+
+--- A file's content. Opened by each call (io if it can't be), read while it is sent; of one that grows meanwhile the size
+--- it had is sent, one that becomes shorter ends the call with io.
+---@param path string
+---@param content_type? string default "application/octet-stream"
+---@param filename? string as multipart names it; default: the last part of the path
+---@return discover.body? body, string? message, discover.code? code
+function discover.file(path, content_type, filename) end
+
+--- multipart/form-data (RFC 7578), sorted by name; lists repeat their name. Files are streamed.
+---@param fields table<string, discover.part|discover.part[]>
+---@return discover.body? body, string? message, discover.code? code
+function discover.multipart(fields) end
 
 --- Registers `addr` under `app` and follows `opts.calls`. Waits up to `start_timeout` until both are done; with the
 --- registry down it returns the discoverer all the same and goes on trying.
@@ -179,6 +206,9 @@ function discover.array(t) end
 ---@field max_attempts? integer from 1
 ---@field max_body? integer bytes
 ---@field no_body? boolean send no body, whatever data is
+---@field stream? boolean return when the headers are there; the body by read, chunks, save ... of the result
+---@field progress? fun(now: integer, total: integer?, direction: "upload"|"download") bytes of a body so far; total nil: not
+--- known; from the beginning with each attempt. If it raises, the call ends with callback
 
 --- What open() takes.
 ---@class discover.opening
@@ -439,6 +469,16 @@ function caller:request(method, app, path, data, headers) end
 ---@return discover.result result, string? addr the node that answered
 function caller:request_with_node(method, app, node, path, data, headers) end
 
+--- The same, but the body of the answer is a stream: as request{stream = true}.
+---@param method string
+---@param app string
+---@param node string? "host:port"
+---@param path string
+---@param data? discover.data
+---@param headers? discover.headers
+---@return discover.result result, string? addr the node that answered
+function caller:manual_request_with_node(method, app, node, path, data, headers) end
+
 --- As discoverer:open(), with the relayed headers.
 ---@param app string|discover.opening
 ---@param path? string
@@ -493,7 +533,7 @@ function websocket:on_message(fn) end
 ---@field reason string?
 ---@field http_version string? "1.1"
 ---@field headers table<string, string> lower-case names, repeated ones joined by ", "
----@field body string? decoded; nil: never answered
+---@field body string? decoded; nil: never answered, or a stream
 ---@field err discover.code?
 ---@field why string? a sentence
 ---@field node string? the address that answered
@@ -524,13 +564,29 @@ function result:json() end
 ---@return discover.code? code
 function result:to(shape) end
 
---- The body, "" when there is none.
----@return string
+--- The body, "" when there is none; of a stream the rest of it, at most max_body (too_large).
+---@return string? text, string? message, discover.code? code
 function result:string() end
 
 --- As string().
----@return string
+---@return string? text, string? message, discover.code? code
 function result:bytes() end
+
+--- The next `n` bytes of the body, fewer at its end; without `n` what is there, at least one byte. nil: the end, or what
+--- failed (err and why of the result say so too).
+---@param n? integer
+---@return string? bytes, string? message, discover.code? code
+function result:read(n) end
+
+--- Iterates over the body as it comes: for chunk in res:chunks() do ... end. After a failure the loop ends and res.err says
+--- which.
+---@return fun(): string?
+function result:chunks() end
+
+--- Ends a stream early; its connection is dropped unless the body is over. Also what `local res <close>` and the
+--- collector do.
+---@return true
+function result:close() end
 
 --- The JSON body, which must be an object.
 ---@return table? map, string? message, discover.code? code
@@ -540,9 +596,10 @@ function result:map() end
 ---@return table? list, string? message, discover.code? code
 function result:arr() end
 
---- Writes the body to a file of mode 0600, parent folders made, by a temporary file and rename.
+--- Writes the body to a file of mode 0600, parent folders made, by a temporary file and rename; a stream piece by piece.
+--- When it fails the old file stays.
 ---@param path string
----@return true? ok, string? message, discover.code? code io
+---@return true? ok, string? message, discover.code? code io, or what ended the stream
 function result:save(path) end
 
 ---@class discover.node

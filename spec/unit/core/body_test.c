@@ -429,8 +429,8 @@ static bool build(void) {
   dsc_http_source source;
   dsc_body *body = dsc_body_new(), *read = dsc_body_new();
   if (body && read) {
-    good = !dsc_body_add_bytes(body, L("text"), false) & !dsc_body_add_bytes(body, L("more"), true) &
-           !dsc_body_add_file(body, path, &why);
+    bool copied = !dsc_body_add_bytes(body, L("text"), false), borrowed = !dsc_body_add_bytes(body, L("more"), true);
+    good = !dsc_body_add_file(body, path, &why) && copied && borrowed;
     dsc_body_set_reader(read, give, &s, -1);
     dsc_err err = dsc_body_feed(read, NULL, &why);
     if (err) assert_int_equal(err, DSC_ENOMEM);
