@@ -280,7 +280,7 @@ describe("conformance", function()
   it("what the client sends is masked, whole and of the kind that was asked for", function()
     local s = scripted.http({ "ws_accept" }, "ws_echo")
     local w = open(s)
-    local sizes = { 0, 1, 125, 126, 65535, 65536 }
+    local sizes = { 0, 1, 125, 126, 65535, MAX }
     for i, size in ipairs(sizes) do
       local kind = i % 2 == 0 and "binary" or "text"
       local data = ("z"):rep(size)
@@ -291,13 +291,15 @@ describe("conformance", function()
     end
     assert(w:ping())
     assert(w:close(4001, "bye"))
-    local seen = {}
+    local seen, continued = {}, 0
     for _, frame in ipairs(s:journal "frame") do
+      if frame.opcode == 0 then continued = continued + 1 end
       assert.is_true(frame.masked)
       assert.equal(0, frame.rsv)
       if frame.opcode ~= 0 then seen[#seen + 1] = frame.opcode end
     end
     assert.same({ TEXT, BINARY, TEXT, BINARY, TEXT, BINARY, PING, CLOSE }, seen)
+    assert.is_true(continued > 0, "nothing was fragmented")
     local frame = closing(s)
     assert.equal(4001, frame.code)
     assert.equal("bye", frame.reason)

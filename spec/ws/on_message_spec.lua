@@ -1,6 +1,7 @@
 -- on_message: messages and the end come to a function while the owner waits.
 local calls = require "spec.support.calls"
 local discover = require "discover"
+local native = require "spec.support.native"
 local nodes = require "spec.support.nodes"
 local wait = require "spec.support.wait"
 local ws = require "spec.support.ws"
@@ -152,6 +153,59 @@ describe("on_message #api", function()
     w:on_message(function(_, data, _, err) code = not data and err or nil end)
     wait_for(d, function() return code end)
     assert.equal("closed", code)
+    -- Once is enough, whoever asks.
+    w:on_message(function() code = "told again" end)
+    d:wait(0.05)
+    assert.equal("closed", code)
+  end)
+
+  it("may fork: the child comes back from wait and has nothing to do with it", function()
+    local run = native.run(([[
+      local d = assert(discover.new())
+      assert(d:set_node("svc", %q, 1))
+      local w = assert(d:open("svc", "/count?n=5"))
+      local got, ends, pid = 0, 0, nil
+      w:on_message(function(_, data)
+        if data then got = got + 1 else ends = ends + 1 end
+        if got == 2 and not pid then pid = native.fork() end
+        if got == 5 then w:close() end
+      end)
+      for _ = 1, 100 do
+        d:wait(0.05)
+        if ends > 0 or pid == 0 then break end
+      end
+      if pid == 0 then
+        local ok, why, code = w:receive(0)
+        native._exit(ok == nil and code == "forked" and got == 2 and ends == 0 and 0 or 99)
+      end
+      local code, signal = native.waitpid(pid)
+      print(got, ends, code, signal)]]):format(s.addr))
+    assert.equal("", (run.err:gsub("==%d+==Running thread %d+ was not suspended[^\n]*\n", "")))
+    assert.matches("^5\t1\t0\t", run.out)
+  end)
+
+  it("is not called by a wait inside a callback", function()
+    local w, d = open "/count?n=3"
+    local got, depth, deepest = 0, 0, 0
+    w:on_message(function()
+      got, depth = got + 1, depth + 1
+      deepest = math.max(deepest, depth)
+      d:wait(0.02)
+      depth = depth - 1
+    end)
+    wait_for(d, function() return got == 3 end)
+    assert.equal(1, deepest)
+    d:stop()
+  end)
+
+  it("runs in the coroutine that waits", function()
+    local w, d = open "/count?n=1"
+    local co, seen
+    w:on_message(function() seen = seen or coroutine.running() end)
+    co = coroutine.create(function() wait_for(d, function() return seen end) end)
+    assert(coroutine.resume(co))
+    assert.equal(co, seen)
+    w:close()
   end)
 
   it("may stop the discoverer", function()

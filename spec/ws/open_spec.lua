@@ -51,9 +51,9 @@ describe("open #api", function()
   end)
 
   it("sends the user's headers, and token, From-App, From-Node and request id", function()
-    local app = nodes.app "ws"
+    local app, log = nodes.app "ws", nodes.log()
     local d = calls.stop_at_end(assert(discover.start("memory://" .. app, "me", "127.0.0.1:9", {
-      calls = { svc = { token = "s3cret" } }, log_level = "off",
+      calls = { svc = { token = "s3cret" } }, logger = log.logger, log_level = "debug",
     })))
     calls.set(d, "svc", { s })
     local headers = headers_of(assert(d:open("svc", "/headers", {
@@ -68,6 +68,9 @@ describe("open #api", function()
     assert.equal(s.addr, headers.host)
     headers = headers_of(assert(d:open{ app = "svc", path = "/headers?a=b", headers = { ["X-Mine"] = "2" } }))
     assert.equal("2", headers["x-mine"])
+    assert.is_nil(select(2, d:open("svc", "/status/403")):find "s3cret")
+    assert.is_true(log:count "/headers" >= 2)
+    assert.equal(0, log:count "s3cret")
   end)
 
   it("relays what a caller relays", function()
