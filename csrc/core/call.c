@@ -162,7 +162,8 @@ static void finish(dsc_frame *frame, dsc_call *call) {
 
 /* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
 static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_step_event *event) {
-  dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), dsc_random_unit());
+  double chance = event->kind == DSC_STEP_ANSWERED ? dsc_random_unit() : 0; /* for backing off only */
+  dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), chance);
   if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED; /* by a callback */
   if (!call->broken || action == DSC_STEP_FINISH) return action;
   dsc_call_attempt_break(frame, call, call->broken);
