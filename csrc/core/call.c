@@ -66,11 +66,8 @@ static dsc_err run_route(dsc_frame *frame, dsc_call *call) {
 /* What the app after the route decides: config, deadline, how it may be retried. */
 static dsc_err configure(dsc_call *call) {
   const dsc_request *request = call->request;
-  call->config = dsc_discoverer_find_config(call->d, call->ac.app.s);
+  call->config = dsc_discoverer_find_config(call->d, call->ac.app.s, &call->tls);
   if (!call->config) return dsc_fail(&call->why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  if (call->config->http2 || call->config->ssl)
-    return dsc_fail(&call->why, DSC_EINVALID, "calls.%.*s: %s = true: this version speaks HTTP/1.1 without TLS only",
-                    DSC_STR_ARG(call->ac.app.s), call->config->ssl ? "ssl" : "http2");
   uint32_t deadline_ms = request->deadline_ms ? request->deadline_ms : call->config->deadline_ms;
   dsc_step_init(&call->step, request->has_retry ? request->retry : call->config->retry,
                 call->start_ns / 1000000 + deadline_ms);
@@ -313,6 +310,7 @@ void dsc_call_run(dsc_frame *frame, dsc_call *call) {
 void dsc_call_fini(dsc_call *call) {
   dsc_timer_free(call->timer);
   dsc_call_config_unref(call->config);
+  dsc_tls_unref(call->tls);
   dsc_table_unref(call->table);
   dsc_headers_clear(&call->headers);
   dsc_app_client_fini(&call->ac);

@@ -34,6 +34,7 @@ typedef struct dsc_call {
   dsc_step step;
   dsc_app_client ac;
   dsc_call_config *config; /* a reference, after the route */
+  dsc_tls *tls;            /* a reference, made of `config`; NULL: plain */
   dsc_table *table;        /* a reference, once found */
   dsc_headers headers;     /* as sent, without the token */
   dsc_str request_id;      /* points into `headers` */

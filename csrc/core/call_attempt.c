@@ -45,6 +45,9 @@ static dsc_http_request make_request(const dsc_call *call) {
                               .secret = config->token,
                               .body = has_body ? call->ac.body.s.p : NULL,
                               .body_len = has_body ? call->ac.body.s.n : 0,
+                              .tls = call->tls,
+                              .http2 = config->http2,
+                              .once = call->step.retry == DSC_RETRY_NEVER,
                               .connect_timeout_ms = config->connect_timeout_ms,
                               .max_body = call->request->has_max_body ? call->request->max_body : config->max_body,
                               .may_repeat = call->step.repeatable || call->step.retry == DSC_RETRY_ALWAYS};
@@ -115,6 +118,7 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
                             .status = answer->status,
                             .sent = answer->sent,
                             .refused = answer->refused,
+                            .unbegun = answer->unprocessed,
                             .ours = answer->ours,
                             .spent = dsc_call_flow_is_spent(call)};
   double seconds = (double)(dsc_clock_now_ns() - call->attempt_ns) / 1e9;

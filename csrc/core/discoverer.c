@@ -93,6 +93,7 @@ static void release(dsc_discoverer *d) {
   dsc_map_clear(&d->marks);
   dsc_map_clear(&d->picks);
   dsc_call_config_unref(d->default_config);
+  dsc_tls_unref(d->default_tls);
   dsc_call_config_unref(d->base_config);
   free_relay(d->relay);
   dsc_mem_free(d->from_app);

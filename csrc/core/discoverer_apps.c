@@ -18,9 +18,11 @@ dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app) {
   return dsc_directory_find(dsc_registry_directory(d->registry), app);
 }
 
-dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app) {
+dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app, dsc_tls **tls) {
   dsc_app_entry *entry = dsc_map_get(&d->apps, app);
-  if (entry && entry->config) return dsc_call_config_ref(entry->config);
+  bool own = entry && entry->config;
+  if (tls) *tls = dsc_tls_ref(own ? entry->tls : d->default_tls);
+  if (own) return dsc_call_config_ref(entry->config);
   if (d->default_config) return dsc_call_config_ref(d->default_config);
   if (!d->base_config) {
     dsc_call_config defaults;
@@ -42,17 +44,27 @@ static dsc_app_entry *add_entry(dsc_discoverer *d, dsc_str app) {
 void dsc_discoverer_free_entry(dsc_app_entry *entry) {
   dsc_table_unref(entry->table);
   dsc_call_config_unref(entry->config);
+  dsc_tls_unref(entry->tls);
   dsc_mem_free(entry->name);
   dsc_mem_free(entry);
 }
 
-/* Returns false when it was equal. */
-static bool set_config(dsc_discoverer *d, dsc_call_config **place, dsc_call_config *config) {
-  if (*place && dsc_call_config_equal(*place, config)) return false;
+/* Makes what the config says of TLS: its files are read here, once, never while calls run. */
+static dsc_err make_tls(dsc_tls **tls, dsc_str app, const dsc_call_config *config, dsc_why *why) {
+  dsc_why reason = {{0}};
+  *tls = NULL;
+  dsc_err err = config->ssl ? dsc_tls_get(tls, &config->tls, &reason) : DSC_OK;
+  return err ? dsc_fail(why, err, "calls.%.*s: %s", DSC_STR_ARG(app), reason.text) : DSC_OK;
+}
+
+/* Takes the reference to `tls` over. */
+static void set_config(dsc_discoverer *d, dsc_call_config **place, dsc_tls **tls_place, dsc_call_config *config,
+                       dsc_tls *tls) {
   dsc_call_config_unref(*place);
+  dsc_tls_unref(*tls_place);
   *place = dsc_call_config_ref(config);
+  *tls_place = tls;
   dsc_discoverer_clear_picks(d);
-  return true;
 }
 
 /* Follows the app of an entry. Fails: an entry without a table is taken out again: nobody could wait for its app. */
@@ -70,22 +82,39 @@ static dsc_err follow_entry(dsc_discoverer *d, dsc_app_entry *entry, dsc_why *wh
   return err;
 }
 
+/* Configures the calls to one app, known or not, with a config that differs from the one it has. */
+static dsc_err configure_app(dsc_discoverer *d, dsc_str app, dsc_app_entry *entry, dsc_call_config *config,
+                             dsc_why *why) {
+  dsc_tls *tls;
+  dsc_err err = make_tls(&tls, app, config, why);
+  if (err) return err;
+  if (!entry && !(entry = add_entry(d, app))) err = no_memory(why);
+  if (!err) err = follow_entry(d, entry, why);
+  if (err)
+    dsc_tls_unref(tls);
+  else
+    set_config(d, &entry->config, &entry->tls, config, tls);
+  return err;
+}
+
+static dsc_err configure_default(dsc_discoverer *d, dsc_call_config *config, dsc_why *why) {
+  dsc_tls *tls;
+  dsc_err err = make_tls(&tls, DSC_STR_LITERAL("*"), config, why);
+  if (!err) set_config(d, &d->default_config, &d->default_tls, config, tls);
+  return err;
+}
+
 dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why) {
   dsc_discoverer *d = frame->d;
-  bool is_new = false;
-  if (dsc_str_equal(app, DSC_STR_LITERAL("*"))) {
-    is_new = set_config(d, &d->default_config, config);
-  } else {
-    dsc_err err = dsc_addr_check_app(app, why);
-    if (err) return err;
-    dsc_app_entry *entry = dsc_map_get(&d->apps, app);
-    if (!entry && !(entry = add_entry(d, app))) return no_memory(why);
-    bool equal = entry->config && dsc_call_config_equal(entry->config, config);
-    if (!equal && (err = follow_entry(d, entry, why)) != DSC_OK) return err;
-    is_new = set_config(d, &entry->config, config);
-  }
-  if (changed) *changed = is_new;
-  return DSC_OK;
+  bool for_all = dsc_str_equal(app, DSC_STR_LITERAL("*"));
+  dsc_err err = for_all ? DSC_OK : dsc_addr_check_app(app, why);
+  if (err) return err;
+  dsc_app_entry *entry = for_all ? NULL : dsc_map_get(&d->apps, app);
+  const dsc_call_config *old = for_all ? d->default_config : entry ? entry->config : NULL;
+  bool equal = old && dsc_call_config_equal(old, config);
+  if (!equal) err = for_all ? configure_default(d, config, why) : configure_app(d, app, entry, config, why);
+  if (changed) *changed = !equal && !err;
+  return err;
 }
 
 /* What a known table without nodes means, by how far the registry is. */

@@ -20,6 +20,7 @@
 typedef struct dsc_app_entry {
   char *name;
   dsc_call_config *config; /* NULL: the default one */
+  dsc_tls *tls;            /* what `config` says of TLS, a reference; NULL: plain */
   dsc_table *table;        /* a reference */
 } dsc_app_entry;
 
@@ -47,6 +48,7 @@ struct dsc_discoverer {
   const dsc_balancer_ops *balancer;
   dsc_map apps;                    /* name -> dsc_app_entry */
   dsc_call_config *default_config; /* of "*"; NULL: not given */
+  dsc_tls *default_tls;            /* of "*"; NULL: plain */
   dsc_call_config *base_config;    /* the built-in defaults, made when first wanted */
   char *own_app, *own_addr;
   dsc_frame *frame;   /* innermost */
@@ -108,9 +110,10 @@ void dsc_discoverer_free_entry(dsc_app_entry *entry);
 /* Finds the table of an app that somebody knows. Owner's thread. Caller owns one reference. Fails: NULL. */
 dsc_table *dsc_discoverer_find_table(dsc_discoverer *d, dsc_str app);
 
-/* Returns the config of calls to `app`: its own, "*", or the defaults. Owner's thread. Caller owns one reference.
-** Fails: NULL: out of memory. */
-dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app);
+/* Returns the config of calls to `app`: its own, "*", or the defaults, and in `*tls` (unless that is NULL) the TLS
+** setting that was made of it, NULL: plain. Owner's thread. Caller owns one reference to each. Fails: NULL: out of
+** memory. */
+dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app, dsc_tls **tls);
 
 /* Looks how far an app is, following it if nobody does. `*waiting`: worth looking again when the registry rings.
 ** Owner's thread. Returns DSC_OK when nodes may be picked (maybe there are none), else why not, with `why`; with

@@ -159,7 +159,7 @@ static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *
 }
 
 static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_ms, dsc_why *why) {
-  dsc_call_config *config = dsc_discoverer_find_config(d, app);
+  dsc_call_config *config = dsc_discoverer_find_config(d, app, NULL);
   if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   *deadline_ms = config->deadline_ms;
   dsc_call_config_unref(config);

@@ -62,7 +62,7 @@ static bool may_retry(const dsc_step *step, const dsc_step_event *answer) {
     if (!answer->ours) return false;
   }
   if (step->retry == DSC_RETRY_ALWAYS || step->repeatable) return true;
-  return !answer->sent || answer->status == 503;
+  return !answer->sent || answer->unbegun || answer->status == 503;
 }
 
 static dsc_step_action back_off(dsc_step *step, const dsc_step_event *answer, uint64_t now_ms, double chance) {

@@ -27,7 +27,7 @@ typedef enum dsc_step_event_kind {
   DSC_STEP_ROUTED,   /* err: the route's */
   DSC_STEP_FOUND,    /* err: why there is no app */
   DSC_STEP_PICKED,   /* err: DSC_ENO_NODE when there is none left, or the host's reason */
-  DSC_STEP_ANSWERED, /* err, status, sent, refused, ours */
+  DSC_STEP_ANSWERED, /* err, status, sent, refused, ours, unbegun */
   DSC_STEP_SLEPT,
   DSC_STEP_BROKEN /* the call is ended from outside: err says why */
 } dsc_step_event_kind;
@@ -40,6 +40,7 @@ typedef struct dsc_step_event {
   bool refused; /* the connection was refused */
   bool ours;    /* the fault is this process's */
   bool spent;   /* the request's body was read and can't be read again */
+  bool unbegun; /* the node said that it did not begin with the request */
 } dsc_step_event;
 
 typedef struct dsc_step {

@@ -76,12 +76,24 @@ static dsc_err check_string(const char *name, const char *text, dsc_why *why) {
   return DSC_OK;
 }
 
+/* It becomes a part of URLs. */
+static bool is_host(const char *text) {
+  for (; *text; text++) {
+    bool letter = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z');
+    if (!letter && !(*text >= '0' && *text <= '9') && !strchr("-_.:", *text)) return false;
+  }
+  return true;
+}
+
 static dsc_err check_strings(const dsc_call_config *config, dsc_why *why) {
   for (size_t i = 0; i < STRING_FIELDS; i++) {
     const char *text = string_of(config, i);
     dsc_err err = text ? check_string(string_fields[i].name, text, why) : DSC_OK;
     if (err) return err;
   }
+  if (config->tls.server_name && !is_host(config->tls.server_name))
+    return dsc_fail(why, DSC_EINVALID,
+                    "tls.server_name: neither a name (letters, digits, '-', '_', '.') nor an address");
   if (config->tls.key && !config->tls.cert) return dsc_fail(why, DSC_EINVALID, "tls.key: is given without tls.cert");
   if (config->probe && (config->probe[0] != '/' || strchr(config->probe, ' ')))
     return dsc_fail(why, DSC_EINVALID, "probe: not a path (it starts with '/' and holds no blank)");

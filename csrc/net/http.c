@@ -42,8 +42,9 @@ static void make_ready(dsc_http_attempt *attempt) {
 
 static void recycle(dsc_http_attempt *attempt) {
   dsc_http *http = attempt->http;
+  bool worn = attempt->worn;
   dsc_http_answer_reset(attempt);
-  if (http->idle_count >= IDLE_KEPT) {
+  if (http->idle_count >= IDLE_KEPT || worn) {
     dsc_list_remove(&attempt->link);
     dsc_http_easy_free(attempt);
     return;
@@ -79,9 +80,7 @@ static void give_up(dsc_http_attempt *attempt) {
     dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "the name \"%s\" was not resolved within %u ms", request->host,
                         request->timeout_ms);
   } else {
-    attempt->answer.ours = true;
-    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "all %d connections were in use for %u ms, %s was not called",
-                        DSC_HTTP_MAX_CONNECTIONS, request->timeout_ms, request->addr);
+    dsc_http_judge_crowded(attempt);
   }
   make_ready(attempt);
 }
@@ -96,11 +95,12 @@ static void on_patience(void *ud) {
   dsc_http_pump(attempt->http);
 }
 
-static bool start_timer(dsc_http_attempt *attempt) {
+static bool start_timer(dsc_http_attempt *attempt, uint64_t most_ms) {
   if (!attempt->timer) attempt->timer = dsc_timer_new(attempt->http->loop, on_patience, attempt);
   if (!attempt->timer) return false;
   uint64_t now = dsc_clock_now_ms();
-  dsc_timer_start(attempt->timer, attempt->deadline_ms > now ? attempt->deadline_ms - now : 0);
+  uint64_t left = attempt->deadline_ms > now ? attempt->deadline_ms - now : 0;
+  dsc_timer_start(attempt->timer, left < most_ms ? left : most_ms);
   return true;
 }
 
@@ -112,36 +112,64 @@ static void fail_nomem(dsc_http_attempt *attempt) {
 
 /* ------------------------------------------------------------------ running */
 
+/* True while somebody makes a connection that speaks HTTP/2 without TLS to the same node. */
+static bool is_being_made(const dsc_http_attempt *attempt) {
+  const dsc_link *busy = &attempt->http->busy;
+  if (dsc_http_watch_has_h2c(attempt->http, attempt->request.addr)) return false;
+  for (const dsc_link *at = busy->next; at != busy; at = at->next) {
+    const dsc_http_attempt *other = DSC_LIST_ENTRY(at, const dsc_http_attempt, link);
+    if (other->phase != DSC_HTTP_RUNNING || !dsc_http_is_h2c(other) || other->calls > 0) continue;
+    if (strcmp(other->request.addr, attempt->request.addr) == 0) return true;
+  }
+  return false;
+}
+
+/* Streams share connections; curl itself keeps to the number of those. */
+static bool has_room(const dsc_http_attempt *attempt) {
+  const dsc_http *http = attempt->http;
+  if (!attempt->request.http2) return http->running < DSC_HTTP_MAX_CONNECTIONS;
+  return http->streams < DSC_HTTP_MAX_STREAMS && !(dsc_http_is_h2c(attempt) && is_being_made(attempt));
+}
+
+static size_t *place_of(dsc_http_attempt *attempt) {
+  return attempt->request.http2 ? &attempt->http->streams : &attempt->http->running;
+}
+
 static void run(dsc_http_attempt *attempt) {
   dsc_http *http = attempt->http;
   if (attempt->timer) dsc_timer_stop(attempt->timer);
   dsc_http_easy_set_time(attempt);
-  bool timed = !dsc_http_flow_is_stream(attempt) || start_timer(attempt);
+  if (dsc_http_is_h2c(attempt) && !dsc_http_watch_has_h2c(http, attempt->request.addr)) {
+    dsc_http_easy_set_fresh(attempt, true);
+  }
+  bool timed = !dsc_http_flow_is_stream(attempt) || start_timer(attempt, UINT64_MAX);
   if (!timed || curl_multi_add_handle(http->multi, attempt->easy) != CURLM_OK) {
     fail_nomem(attempt);
     return;
   }
-  http->running++;
+  ++*place_of(attempt);
   move_to(attempt, &http->busy, DSC_HTTP_RUNNING);
 }
 
 static void run_waiting(dsc_http *http) {
-  while (http->running < DSC_HTTP_MAX_CONNECTIONS && !dsc_list_empty(&http->waiting)) {
-    run(DSC_LIST_ENTRY(http->waiting.next, dsc_http_attempt, link));
+  for (dsc_link *at = http->waiting.next, *next; at != &http->waiting; at = next) {
+    dsc_http_attempt *attempt = DSC_LIST_ENTRY(at, dsc_http_attempt, link);
+    next = at->next;
+    if (has_room(attempt)) run(attempt);
   }
 }
 
 static void leave_curl(dsc_http_attempt *attempt) {
   curl_multi_remove_handle(attempt->http->multi, attempt->easy);
-  attempt->http->running--;
+  --*place_of(attempt);
 }
 
 void dsc_http_end(dsc_http_attempt *attempt, CURLcode result) {
-  attempt->restart = attempt->restart || dsc_http_answer_is_replaced(attempt, result);
   leave_curl(attempt);
-  if (attempt->restart && dsc_http_flow_rewind(attempt)) {
+  if (dsc_http_again_is_due(attempt, result) && dsc_http_flow_rewind(attempt)) {
     attempt->restart = false;
-    attempt->calls = 0;
+    attempt->curl_text[0] = '\0';
+    dsc_http_again_reset(attempt);
     dsc_http_easy_set_fresh(attempt, true);
     run(attempt);
     return;
@@ -177,9 +205,10 @@ static void start(dsc_http_attempt *attempt, const dsc_resolve_answer *found) {
   dsc_http_easy_set_fresh(attempt, false);
   if (dsc_http_easy_prepare(attempt, literal ? NULL : found) != DSC_OK) {
     make_ready(attempt);
-  } else if (http->running < DSC_HTTP_MAX_CONNECTIONS) {
+  } else if (has_room(attempt)) {
     run(attempt);
-  } else if (start_timer(attempt)) {
+  } else if (start_timer(attempt, attempt->request.http2 ? attempt->request.connect_timeout_ms : UINT64_MAX)) {
+    /* who waits for a connection that somebody else makes has no more time for it than by making his own */
     move_to(attempt, &http->waiting, DSC_HTTP_WAITING);
   } else {
     fail_nomem(attempt);
@@ -212,7 +241,8 @@ static void begin(dsc_http_attempt *attempt) {
     return;
   }
   move_to(attempt, &http->busy, DSC_HTTP_LOOKUP);
-  attempt->question = start_timer(attempt) ? dsc_resolver_ask(http->resolver, host, on_found, attempt) : NULL;
+  attempt->question =
+      start_timer(attempt, UINT64_MAX) ? dsc_resolver_ask(http->resolver, host, on_found, attempt) : NULL;
   if (!attempt->question) fail_nomem(attempt);
 }
 
@@ -234,7 +264,9 @@ dsc_http *dsc_http_new(dsc_loop *loop, dsc_resolver *resolver, dsc_err *err) {
   dsc_list_init(&http->idle);
   dsc_list_init(&http->noted);
   http->bell = dsc_timer_new(loop, on_bell, http);
-  *err = http->bell ? dsc_http_watch_init(http) : DSC_ENOMEM;
+  http->share = curl_share_init();
+  if (http->share) curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+  *err = http->bell && http->share ? dsc_http_watch_init(http) : DSC_ENOMEM;
   if (*err == DSC_OK) return http;
   dsc_http_free(http);
   return NULL;
@@ -256,6 +288,7 @@ void dsc_http_free(dsc_http *http) {
   free_attempts(&http->ready);
   free_attempts(&http->idle);
   dsc_http_watch_fini(http);
+  curl_share_cleanup(http->share);
   dsc_timer_free(http->bell);
   dsc_mem_free(http);
 }

@@ -3,7 +3,11 @@
 **
 ** No redirects, no cookies, no proxies from the environment, no retry of libcurl's own. A kept-alive connection that
 ** turns out dead before the first byte of an answer is replaced once, on the same node, for a request that may be
-** repeated; else the attempt ends DSC_ECONNECT with `sent` true. Prepared easy handles are kept and reused.
+** repeated; else the attempt ends DSC_ECONNECT with `sent` true. What the node says it did not begin with (HTTP/2) is
+** sent once more on a fresh connection whatever it is. Prepared easy handles are kept and reused.
+**
+** Over HTTP/2 the attempts to a node share one connection. With a server name in `tls` the connection goes to the node
+** all the same, but the Host sent is `server_name:port`.
 */
 #ifndef DSC_NET_HTTP_H
 #define DSC_NET_HTTP_H
@@ -17,6 +21,7 @@
 #include "net/tls.h"
 
 #define DSC_HTTP_MAX_CONNECTIONS  256
+#define DSC_HTTP_MAX_STREAMS      4096 /* attempts at once over HTTP/2, which share connections */
 #define DSC_HTTP_MAX_HEADER_BYTES (300 * 1024)
 
 typedef struct dsc_http dsc_http;
@@ -69,6 +74,7 @@ typedef struct dsc_http_request {
   uint32_t silence_ms;           /* of an opened stream: how long the node may say nothing; 0: timeout_ms */
   uint64_t max_body;             /* decoded bytes */
   bool may_repeat;               /* may be sent again on a fresh connection */
+  bool once;                     /* not even if the node says that it did not begin with it */
 } dsc_http_request;
 
 struct dsc_http_answer {

@@ -1,5 +1,5 @@
 /*
-** http_answer.c - curl's callbacks that build the answer: header lines, decoded body, and the count of sendings.
+** http_answer.c - curl's callbacks that build the answer: header lines and decoded body.
 **
 ** curl hands over every header line of every block: those of 1xx answers, those of the final one, and trailers. Only
 ** the final block is kept; all of them count against the cap. A length that curl would misread (negative, two
@@ -17,7 +17,7 @@ void dsc_http_answer_reset(dsc_http_attempt *attempt) {
   answer->body_len = 0;
   answer->err = DSC_OK;
   answer->why[0] = answer->reason[0] = '\0';
-  answer->ours = answer->sent = answer->refused = false;
+  answer->ours = answer->sent = answer->refused = answer->unprocessed = false;
   answer->status = answer->http_major = answer->http_minor = 0;
   dsc_buf_clear(&attempt->body);
   attempt->header_bytes = 0;
@@ -25,8 +25,8 @@ void dsc_http_answer_reset(dsc_http_attempt *attempt) {
   attempt->broke = DSC_OK;
   attempt->cause = NULL;
   attempt->socket_errno = 0;
-  attempt->calls = 0;
-  attempt->sent = attempt->replaced = attempt->restart = false;
+  attempt->sent = attempt->replaced = attempt->restart = attempt->opened = false;
+  dsc_http_again_reset(attempt);
   attempt->curl_text[0] = '\0';
   dsc_http_flow_reset(attempt);
 }
@@ -148,42 +148,4 @@ size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud) {
   if (dsc_buf_add(&attempt->body, bytes, n) != DSC_OK) return refuse(attempt, DSC_ENOMEM, "out of memory");
   dsc_http_flow_took(attempt, n);
   return n;
-}
-
-static bool is_fresh(const dsc_http_attempt *attempt) {
-  long made = 0;
-  curl_easy_getinfo(attempt->easy, CURLINFO_NUM_CONNECTS, &made);
-  return made > 0;
-}
-
-bool dsc_http_answer_is_replaced(dsc_http_attempt *attempt, CURLcode result) {
-  if (result != CURLE_SEND_ERROR || attempt->broke || !attempt->sent || attempt->header_bytes > 0) return false;
-  if (!attempt->request.may_repeat || attempt->replaced || is_fresh(attempt)) return false;
-  attempt->replaced = true;
-  return true;
-}
-
-/* Ends this run of curl's; the next one makes a connection of its own. */
-static int begin_anew(dsc_http_attempt *attempt) {
-  attempt->restart = true;
-  return CURL_PREREQFUNC_ABORT;
-}
-
-int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port) {
-  dsc_http_attempt *attempt = ud;
-  (void)peer_ip;
-  (void)own_ip;
-  (void)peer_port;
-  attempt->calls++;
-  bool first = attempt->calls == 1;
-  if (first) {
-    if (!is_fresh(attempt) && dsc_http_watch_is_spoilt(attempt->http, own_port)) return begin_anew(attempt);
-    attempt->sent = true;
-    return CURL_PREREQFUNC_OK;
-  }
-  /* curl wants to send it again, by itself: the kept-alive connection was lost before the first byte of an answer */
-  if (!attempt->request.may_repeat || attempt->replaced) return CURL_PREREQFUNC_ABORT;
-  attempt->replaced = true;
-  /* on another kept-alive one, perhaps as dead as the first? A source may have given bytes that curl did not send */
-  return is_fresh(attempt) && !dsc_http_flow_has_source(attempt) ? CURL_PREREQFUNC_OK : begin_anew(attempt);
 }

@@ -16,7 +16,7 @@
 
 #define IDLE_CONNECTION_S 55L   /* below the 60 to 75 s after which most servers close */
 #define LINES_KEPT        16384 /* a larger block is not kept for the next attempt */
-#define FIXED_NODES       4     /* Expect, Content-Type, Accept-Encoding, the secret */
+#define FIXED_NODES       5     /* Host, Expect, Content-Type, Accept-Encoding, the secret */
 
 /* curl formats its own Accept-Encoding twice per request, byte by byte: a tenth of the work; as one of our lines it
 ** does once. */
@@ -42,8 +42,6 @@ static void set_constants(dsc_http_attempt *attempt) {
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, attempt->curl_text);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
   curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
   curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
@@ -55,13 +53,13 @@ static void set_constants(dsc_http_attempt *attempt) {
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, attempt);
   curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, dsc_http_watch_close);
   curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, attempt->http);
-  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, dsc_http_answer_before);
-  curl_easy_setopt(easy, CURLOPT_PREREQDATA, attempt);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, dsc_http_answer_header);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, attempt);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, dsc_http_answer_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt);
   dsc_http_flow_set_constants(attempt);
+  dsc_http_wire_init(attempt);
+  dsc_http_again_init(attempt);
 }
 
 dsc_http_attempt *dsc_http_easy_new(dsc_http *http) {
@@ -177,20 +175,24 @@ static dsc_err add_lines(dsc_http_attempt *attempt, bool has_body) {
   const dsc_http_request *request = &attempt->request;
   const dsc_headers *headers = request->headers ? request->headers : &none;
   dsc_str secret_name = dsc_str_of(request->secret_name);
-  size_t bytes = 64 + secret_name.n + dsc_secret_length(request->secret);
+  char host[DSC_ADDR_MAX];
+  dsc_http_wire_host(attempt, host, sizeof host);
+  size_t bytes = 128 + secret_name.n + dsc_secret_length(request->secret) + strlen(host);
   for (size_t i = 0; i < headers->count; i++) bytes += headers->items[i].name.n + headers->items[i].value.n + 3;
   if (!reserve(attempt, bytes, headers->count + FIXED_NODES)) return DSC_ENOMEM;
   writer w = {.attempt = attempt};
-  bool has_type = false, has_encoding = accept_encoding[0] == '\0';
+  bool has_type = false, has_encoding = accept_encoding[0] == '\0', has_host = host[0] == '\0';
   for (size_t i = 0; i < headers->count; i++) {
     const dsc_header *header = &headers->items[i];
     if (!is_passed_on(header)) continue;
     if (request->secret_name && dsc_str_equal_nocase(header->name, secret_name)) continue;
     has_type = has_type || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("content-type"));
     has_encoding = has_encoding || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("accept-encoding"));
+    has_host = has_host || dsc_str_equal_nocase(header->name, DSC_STR_LITERAL("host"));
     add_line(&w, header->name, header->value);
   }
   if (request->secret_name && request->secret) dsc_secret_use(request->secret, add_secret, &w);
+  if (!has_host) add_line(&w, DSC_STR_LITERAL("Host"), dsc_str_of(host));
   if (!has_encoding) w.attempt->nodes[w.count++].data = accept_encoding;
   if (has_body) add_text(&w, "Expect:");
   if (has_body && !has_type) add_text(&w, "Content-Type:");
@@ -251,51 +253,11 @@ static CURLcode set_method(dsc_http_attempt *attempt, bool has_body) {
   return dsc_http_flow_set_body(attempt);
 }
 
-/* A handle that is parsed once: a text would be taken apart and put together again for every request, which costs an
-** eighth of it. */
-static CURLcode take_url(dsc_http_attempt *attempt, const char *text) {
-  CURLUcode rc = curl_url_set(attempt->url, CURLUPART_URL, text, 0);
-  if (rc != CURLUE_OK) return rc == CURLUE_OUT_OF_MEMORY ? CURLE_OUT_OF_MEMORY : CURLE_URL_MALFORMAT;
-  return curl_easy_setopt(attempt->easy, CURLOPT_CURLU, attempt->url);
-}
-
-static CURLcode set_url(dsc_http_attempt *attempt) {
-  const dsc_http_request *request = &attempt->request;
-  CURLcode rc = curl_easy_setopt(attempt->easy, CURLOPT_REQUEST_TARGET, request->target);
-  if (rc != CURLE_OK || strcmp(attempt->set_addr, request->addr) == 0) return rc;
-  char url[sizeof "http:///" + DSC_ADDR_MAX] = "http://";
-  size_t n = strlen(request->addr);
-  if (n >= DSC_ADDR_MAX) return CURLE_URL_MALFORMAT;
-  memcpy(url + 7, request->addr, n);
-  memcpy(url + 7 + n, "/", 2);
-  memcpy(attempt->set_addr, request->addr, n + 1);
-  return take_url(attempt, url);
-}
-
-/* "+host:port:address,address": for a while in curl's own name cache, where it looks first and finds it. */
-static CURLcode set_found(dsc_http_attempt *attempt, const dsc_resolve_answer *found) {
-  if (!found && !attempt->resolve_set) return CURLE_OK;
-  attempt->resolve_set = found != NULL;
-  if (!found) return curl_easy_setopt(attempt->easy, CURLOPT_RESOLVE, NULL);
-  dsc_buf text;
-  dsc_buf_init(&text, sizeof attempt->resolve_text - 1);
-  dsc_buf_addf(&text, "+%s:%u:", attempt->request.host, attempt->request.port);
-  for (size_t i = 0; i < found->count; i++) {
-    bool v6 = strchr(found->addrs[i], ':') != NULL;
-    dsc_buf_addf(&text, v6 ? "%s[%s]" : "%s%s", i ? "," : "", found->addrs[i]);
-  }
-  bool failed = text.err != DSC_OK;
-  if (!failed) memcpy(attempt->resolve_text, text.data, text.len + 1);
-  dsc_buf_clear(&text);
-  if (failed) return CURLE_OUT_OF_MEMORY;
-  attempt->resolve_node = (struct curl_slist){.data = attempt->resolve_text};
-  return curl_easy_setopt(attempt->easy, CURLOPT_RESOLVE, &attempt->resolve_node);
-}
-
 void dsc_http_easy_set_fresh(dsc_http_attempt *attempt, bool fresh) {
   if (attempt->set_fresh == fresh) return;
   attempt->set_fresh = fresh;
   curl_easy_setopt(attempt->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
+  dsc_http_wire_set_version(attempt);
 }
 
 static long as_timeout(uint64_t ms) {
@@ -326,8 +288,8 @@ dsc_err dsc_http_easy_prepare(dsc_http_attempt *attempt, const dsc_resolve_answe
     return err;
   }
   CURLcode rc = err == DSC_OK ? set_method(attempt, has_body) : CURLE_OUT_OF_MEMORY;
-  if (rc == CURLE_OK) rc = set_url(attempt);
-  if (rc == CURLE_OK) rc = set_found(attempt, found);
+  if (rc == CURLE_OK) rc = dsc_http_wire_set(attempt, found);
+  if (rc == CURLE_OK) dsc_http_again_set(attempt);
   if (rc == CURLE_OK) return DSC_OK;
   attempt->set_addr[0] = attempt->set_method[0] = '\0'; /* whether they were taken is not known */
   err = rc == CURLE_OUT_OF_MEMORY ? DSC_ENOMEM : DSC_EINVALID;

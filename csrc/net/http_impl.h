@@ -5,8 +5,10 @@
 **     http_watch.c   curl's sockets and time-outs on the loop
 **     http_easy.c    prepared easy handles: constant options once, per attempt what differs; header lines, the secret
 **                    among them
+**     http_wire.c    plain or TLS, HTTP/1.1 or 2, the URL and where it leads
 **     http_answer.c  curl's callbacks that build the answer
 **     http_flow.c    bodies in pieces, both ways: pauses, notes to the owner, the watch for silence
+**     http_again.c   what is sent a second time, by curl or by us, and what never is
 **     http_judge.c   what curl's result means in our words
 **
 ** Everything here belongs to the loop's thread.
@@ -37,12 +39,15 @@ struct dsc_http {
   dsc_loop *loop;
   dsc_resolver *resolver;
   CURLM *multi;
+  CURLSH *share; /* TLS sessions of all handles */
   dsc_timer *curl_timer;
   dsc_timer *bell; /* delivers what became ready outside a callback of the loop */
   dsc_link busy, waiting, ready, idle;
   dsc_link noted; /* attempts with something to tell before they end, by note_link */
   size_t active;  /* in any phase but idle */
-  size_t running; /* in curl's hands */
+  size_t running; /* in curl's hands, each with a connection of its own */
+  size_t streams; /* in curl's hands over HTTP/2 */
+  size_t sockets; /* open */
   size_t idle_count;
   bool in_send; /* completions must wait for the bell */
   bool due;     /* curl wants to run at once, and its timer was not started for it */
@@ -68,6 +73,8 @@ struct dsc_http_attempt {
   struct curl_slist resolve_node;
   char resolve_text[DSC_ADDR_MAX + DSC_RESOLVE_MAX_ADDRS * 51];
   bool resolve_set;
+  struct curl_slist connect_node; /* where a URL that does not name the node leads */
+  char connect_text[2 + DSC_ADDR_MAX];
   /* what was seen */
   dsc_http_answer answer;
   dsc_buf body;
@@ -78,6 +85,13 @@ struct dsc_http_attempt {
   int socket_errno;  /* no socket could be made */
   unsigned calls;    /* of the prerequisite callback, in this run of curl's */
   bool sent, replaced, restart;
+  bool opened;                 /* a socket was made for it */
+  bool fresh;                  /* the connection it was sent on was made for it */
+  bool declined;               /* the node said that it did not begin with it */
+  bool lowered;                /* the node wants it over HTTP/1.1 */
+  bool worn;                   /* curl remembers things about the handle that must not reach another attempt */
+  int own_port;                /* of the connection it was sent on */
+  int64_t stream, last_stream; /* its number over HTTP/2, the last one the node works on; -1: not known */
   char curl_text[CURL_ERROR_SIZE];
   /* bodies in pieces */
   dsc_link note_link; /* in http->noted, or in none */
@@ -95,7 +109,16 @@ struct dsc_http_attempt {
   dsc_http_mode set_mode;
   long set_timeout, set_connect_timeout;
   bool set_fresh;
+  bool set_http2, set_told;
+  long set_version;
+  bool set_forbid;  /* its connection is closed after this run */
+  uint64_t set_tls; /* 0: plain */
 };
+
+/* True when the attempt speaks HTTP/2 without TLS. Loop thread. */
+static inline bool dsc_http_is_h2c(const dsc_http_attempt *attempt) {
+  return attempt->request.http2 && !attempt->request.tls;
+}
 
 /* http_watch.c: prepares the multi handle, its timer, and the watches. Fails: DSC_ENOMEM, DSC_EIO. Loop thread. */
 dsc_err dsc_http_watch_init(dsc_http *http);
@@ -108,6 +131,15 @@ void dsc_http_watch_kick(dsc_http *http);
 
 /* Starts curl's timer for what is due at once and was not done by a kick. Loop thread. */
 void dsc_http_watch_rearm(dsc_http *http);
+
+/* Notes that the connection with that port of ours speaks HTTP/2: what can be read from it is for curl. Loop thread. */
+void dsc_http_watch_set_http2(dsc_http *http, int port);
+
+/* True when the connection with that port of ours is known to speak HTTP/2. Loop thread. */
+bool dsc_http_watch_is_http2(dsc_http *http, int port);
+
+/* True when there is a connection to `addr` that speaks HTTP/2 without TLS. Loop thread. */
+bool dsc_http_watch_has_h2c(const dsc_http *http, const char *addr);
 
 /* True when the idle connection with that port of ours has something to read, so that it must not be used again. Loop
 ** thread. */
@@ -141,6 +173,19 @@ dsc_err dsc_http_easy_prepare(dsc_http_attempt *attempt, const dsc_resolve_answe
 /* Sets the time-outs to what is left. Loop thread. */
 void dsc_http_easy_set_time(dsc_http_attempt *attempt);
 
+/* http_wire.c: sets on a new handle what is the same for all. Loop thread. */
+void dsc_http_wire_init(dsc_http_attempt *attempt);
+
+/* Sets the URL, where it leads, the version and TLS; `found` holds the addresses of a name, NULL for a literal. Loop
+** thread. Fails: curl's code. */
+CURLcode dsc_http_wire_set(dsc_http_attempt *attempt, const dsc_resolve_answer *found);
+
+/* Sets the version: of HTTP/2 without TLS it depends on whether a fresh connection is forced. Loop thread. */
+void dsc_http_wire_set_version(dsc_http_attempt *attempt);
+
+/* Writes the Host that is to be sent when the user gave none, "" if curl does that by itself. Loop thread. */
+void dsc_http_wire_host(const dsc_http_attempt *attempt, char *host, size_t size);
+
 /* Forces (or not) a fresh connection. Loop thread. */
 void dsc_http_easy_set_fresh(dsc_http_attempt *attempt, bool fresh);
 
@@ -156,12 +201,20 @@ size_t dsc_http_answer_header(char *bytes, size_t size, size_t count, void *ud);
 /* curl's callback for decoded bytes of the body; ud: the attempt. Loop thread. */
 size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud);
 
-/* curl's callback before it sends a request: counts, and stops a repetition; ud: the attempt. Loop thread. */
-int dsc_http_answer_before(void *ud, char *peer_ip, char *own_ip, int peer_port, int own_port);
+/* http_again.c: sets on a new handle what is the same for all. Loop thread. */
+void dsc_http_again_init(dsc_http_attempt *attempt);
 
-/* True, once, when a kept-alive connection was lost while sending, which curl does not replace by itself, and a fresh
-** one may be tried. Loop thread. */
-bool dsc_http_answer_is_replaced(dsc_http_attempt *attempt, CURLcode result);
+/* Sets what differs for this request. Loop thread. */
+void dsc_http_again_set(dsc_http_attempt *attempt);
+
+/* Forgets what was seen in a run of curl's. Loop thread. */
+void dsc_http_again_reset(dsc_http_attempt *attempt);
+
+/* True when curl may make a connection: for the first sending, or for another one that is allowed. Loop thread. */
+bool dsc_http_again_may_connect(dsc_http_attempt *attempt);
+
+/* True when the attempt that curl ended with `result` is to run once more, on a fresh connection. Loop thread. */
+bool dsc_http_again_is_due(dsc_http_attempt *attempt, CURLcode result);
 
 /* http_flow.c: makes ready for a new attempt. Loop thread. */
 void dsc_http_flow_reset(dsc_http_attempt *attempt);
@@ -205,6 +258,9 @@ bool dsc_http_flow_is_late(dsc_http_attempt *attempt);
 
 /* http_judge.c: turns curl's result into the answer. Loop thread. */
 void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result);
+
+/* Ends the answer: no connection was free for all its time. Loop thread. */
+void dsc_http_judge_crowded(dsc_http_attempt *attempt);
 
 /* Ends the answer with an error and a sentence, in which the node is named. Loop thread. */
 __attribute__((format(printf, 3, 4))) void dsc_http_judge_fail(dsc_http_attempt *attempt, dsc_err err,

@@ -6,6 +6,7 @@
 */
 #include "net/http_impl.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,6 +31,25 @@ static const char *curl_says(const dsc_http_attempt *attempt, CURLcode result) {
 static bool is_ours(int cause) {
   return cause == EMFILE || cause == ENFILE || cause == ENOMEM || cause == EADDRNOTAVAIL || cause == ENOBUFS ||
          cause == EACCES || cause == EPERM || cause == EAFNOSUPPORT;
+}
+
+static void judge_unreached(dsc_http_attempt *attempt) {
+  const dsc_http_request *request = &attempt->request;
+  uint32_t ms = request->connect_timeout_ms < request->timeout_ms ? request->connect_timeout_ms : request->timeout_ms;
+  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "no %sconnection to %s within %u ms", request->tls ? "TLS " : "",
+                      request->addr, ms);
+}
+
+void dsc_http_judge_crowded(dsc_http_attempt *attempt) {
+  const dsc_http_request *request = &attempt->request;
+  if (request->http2 && attempt->http->streams < DSC_HTTP_MAX_STREAMS) {
+    judge_unreached(attempt);
+    return;
+  }
+  attempt->answer.ours = true;
+  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "all %d %s were in use for %u ms, %s was not called",
+                      request->http2 ? DSC_HTTP_MAX_STREAMS : DSC_HTTP_MAX_CONNECTIONS,
+                      request->http2 ? "streams" : "connections", request->timeout_ms, request->addr);
 }
 
 static void judge_lost(dsc_http_attempt *attempt) {
@@ -79,8 +99,13 @@ static void judge_timeout(dsc_http_attempt *attempt) {
                         attempt->headers_done ? "send " : "", what, request->timeout_ms);
     return;
   }
-  uint32_t ms = request->connect_timeout_ms < request->timeout_ms ? request->connect_timeout_ms : request->timeout_ms;
-  dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "no connection to %s within %u ms", request->addr, ms);
+  if (!attempt->opened && attempt->http->sockets >= DSC_HTTP_MAX_CONNECTIONS) {
+    attempt->answer.ours = true; /* curl itself had it wait */
+    dsc_http_judge_fail(attempt, DSC_ETIMEOUT, "all %d connections were in use, %s was not called",
+                        DSC_HTTP_MAX_CONNECTIONS, request->addr);
+    return;
+  }
+  judge_unreached(attempt);
 }
 
 /* One of our own callbacks broke it off. */
@@ -138,7 +163,94 @@ static void judge_whole(dsc_http_attempt *attempt) {
   dsc_http_judge_fail(attempt, DSC_ENOMEM, "out of memory for the answer of %s", attempt->request.addr);
 }
 
+static void judge_declined(dsc_http_attempt *attempt) {
+  dsc_http_judge_fail(attempt, DSC_ECONNECT, "%s sent the request back without beginning with it",
+                      attempt->request.addr);
+}
+
+static bool is_address(const char *host) {
+  unsigned char bytes[16];
+  return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+static void judge_tls(dsc_http_attempt *attempt, CURLcode result) {
+  const dsc_http_request *request = &attempt->request;
+  const char *name = request->tls ? dsc_tls_server_name(request->tls) : NULL;
+  const char *reason = attempt->curl_text;
+  long verdict = 0;
+  curl_easy_getinfo(attempt->easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
+  if (result == CURLE_PEER_FAILED_VERIFICATION && verdict == 0) { /* curl's own check of the name */
+    verdict = is_address(name ? name : request->host) ? DSC_TLS_WRONG_ADDRESS : DSC_TLS_WRONG_NAME;
+  }
+  if (strstr(reason, "SSL_ERROR_SYSCALL")) reason = NULL; /* it just ended */
+  dsc_why why;
+  dsc_tls_explain(&why, request->addr, verdict, reason);
+  dsc_http_judge_fail(attempt, DSC_ETLS, "%s", why.text);
+}
+
+static bool is_handshake(CURLcode result) {
+  switch (result) {
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_CONNECT_ERROR:
+  case CURLE_SSL_CERTPROBLEM:
+  case CURLE_SSL_CIPHER:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_USE_SSL_FAILED: return true;
+  default: return false;
+  }
+}
+
+/* With TLS 1.3 a node refuses the client's certificate after the handshake, when the request is on its way. */
+static bool is_refused_late(const dsc_http_attempt *attempt) {
+  if (!attempt->request.tls || !attempt->fresh || attempt->header_bytes > 0) return false;
+  const char *text = attempt->curl_text;
+  return strcasestr(text, " alert ") && (strcasestr(text, "certificate") || strcasestr(text, "unknown ca"));
+}
+
+/* Returns false when TLS is not to blame. */
+static bool judge_handshake(dsc_http_attempt *attempt, CURLcode result) {
+  bool late = is_refused_late(attempt);
+  if (!late && !is_handshake(result)) return false;
+  judge_tls(attempt, result);
+  if (late) attempt->answer.unprocessed = true;
+  return true;
+}
+
+/* What goes wrong with HTTP/2 alone. Returns false when it is nothing special. */
+static bool judge_http2(dsc_http_attempt *attempt, CURLcode result) {
+  const dsc_http_request *request = &attempt->request;
+  if (attempt->lowered) {
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s wants this request over HTTP/1.1, not HTTP/2", request->addr);
+    return true;
+  }
+  if (attempt->header_bytes > 0) return false;
+  bool unknown = attempt->fresh && !request->tls;
+  bool lost = result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR;
+  if (result == CURLE_PARTIAL_FILE || (lost && unknown)) {
+    dsc_http_judge_fail(attempt, DSC_ECONNECT, "%s closed the connection without an answer%s", request->addr,
+                        unknown ? " (does it speak HTTP/2 without TLS?)" : "");
+    return true;
+  }
+  /* curl before 8.0 forgets an answer that comes together with the RST_STREAM which tells it to send no more */
+  if (result == CURLE_HTTP2_STREAM && attempt->curl_text[0] == '\0') {
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s answered before it had read the request, and the answer was lost",
+                        request->addr);
+    return true;
+  }
+  if (!unknown || (result != CURLE_HTTP2 && result != CURLE_GOT_NOTHING)) return false;
+  dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s did not answer in HTTP/2 (does it speak HTTP/2 without TLS?)",
+                      request->addr);
+  return true;
+}
+
 static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
+  if (attempt->declined) {
+    judge_declined(attempt);
+    return;
+  }
+  if (judge_handshake(attempt, result)) return;
+  if (attempt->request.http2 && judge_http2(attempt, result)) return;
   switch (result) {
   case CURLE_COULDNT_CONNECT:
   case CURLE_COULDNT_RESOLVE_HOST:
@@ -149,6 +261,10 @@ static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
   case CURLE_OUT_OF_MEMORY: judge_memory(attempt); return;
   case CURLE_SEND_FAIL_REWIND:
   case CURLE_ABORTED_BY_CALLBACK: judge_lost(attempt); return;
+  case CURLE_UNSUPPORTED_PROTOCOL:
+    dsc_http_judge_fail(attempt, DSC_EPROTOCOL, "%s did not answer in HTTP%s", attempt->request.addr,
+                        attempt->request.tls ? "" : " (does it expect TLS, ssl = true?)");
+    return;
   case CURLE_SEND_ERROR:
     dsc_http_judge_fail(attempt, DSC_ECONNECT, "the connection to %s was lost while sending", attempt->request.addr);
     return;
@@ -169,6 +285,8 @@ static void judge_failed(dsc_http_attempt *attempt, CURLcode result) {
 
 void dsc_http_judge(dsc_http_attempt *attempt, CURLcode result) {
   attempt->answer.sent = attempt->sent;
+  attempt->answer.unprocessed = attempt->declined && result != CURLE_OK;
+  if (attempt->answer.http_major > 1) dsc_http_watch_set_http2(attempt->http, attempt->own_port);
   if (attempt->broke != DSC_OK) {
     judge_broken(attempt);
   } else if (result == CURLE_OK) {

@@ -29,9 +29,11 @@ typedef struct watch {
   uv_poll_t poll;
   dsc_http *http;
   curl_socket_t fd;
-  int wanted; /* by curl, UV_READABLE and UV_WRITABLE */
-  int armed;  /* at libuv */
-  int port;   /* of this end, 0: not idle yet */
+  int wanted;   /* by curl, UV_READABLE and UV_WRITABLE */
+  int armed;    /* at libuv */
+  int port;     /* of this end, 0: not idle yet */
+  bool http2;   /* its peer may send whenever it likes */
+  uint64_t h2c; /* made for HTTP/2 without TLS to the address with this hash; 0: not */
 } watch;
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -81,6 +83,7 @@ static void on_watch_closed(uv_handle_t *handle) {
 
 /* Out of epoll before the descriptor's number can be another's. */
 static void drop(watch *w) {
+  w->http->sockets--;
   dsc_list_remove(&w->link);
   uv_close((uv_handle_t *)&w->poll, on_watch_closed);
 }
@@ -99,6 +102,7 @@ static watch *make_watch(dsc_http *http, curl_socket_t fd) {
   w->http = http;
   w->fd = fd;
   dsc_list_push(&http->watches[(unsigned)fd % DSC_HTTP_BUCKETS], &w->link);
+  http->sockets++;
   /* curl compares numbers: it would not say again that it wants the same of the new socket */
   w->wanted = wanted;
   if (wanted) arm(w, wanted);
@@ -128,7 +132,44 @@ bool dsc_http_watch_is_spoilt(dsc_http *http, int port) {
   for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) {
     for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
       const watch *w = DSC_LIST_ENTRY(at, watch, link);
-      if (w->port == port && w->wanted == 0) return has_input(w->fd);
+      if (w->port == port && w->wanted == 0) return !w->http2 && has_input(w->fd);
+    }
+  }
+  return false;
+}
+
+static watch *find_port(dsc_http *http, int port) {
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) {
+    for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
+      watch *w = DSC_LIST_ENTRY(at, watch, link);
+      if (!w->port) w->port = own_port(w->fd);
+      if (w->port == port) return w;
+    }
+  }
+  return NULL;
+}
+
+void dsc_http_watch_set_http2(dsc_http *http, int port) {
+  watch *w = find_port(http, port);
+  if (w) w->http2 = true;
+}
+
+bool dsc_http_watch_is_http2(dsc_http *http, int port) {
+  const watch *w = find_port(http, port);
+  return w && w->http2;
+}
+
+static bool has_ended(curl_socket_t fd) {
+  char byte;
+  return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+bool dsc_http_watch_has_h2c(const dsc_http *http, const char *addr) {
+  uint64_t key = dsc_str_hash(dsc_str_of(addr));
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) {
+    for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
+      const watch *w = DSC_LIST_ENTRY(at, watch, link);
+      if (w->http2 && w->h2c == key && !has_ended(w->fd)) return true;
     }
   }
   return false;
@@ -163,13 +204,18 @@ curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_so
   dsc_http_attempt *attempt = ud;
   (void)purpose;
   /* curl wants to send again what may be sent once only: the node need not even be knocked at */
-  if (attempt->calls > 0 && !attempt->request.may_repeat) return CURL_SOCKET_BAD;
+  if (!dsc_http_again_may_connect(attempt)) return CURL_SOCKET_BAD;
   int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, addr->protocol);
   if (fd < 0) {
     attempt->socket_errno = errno;
     return CURL_SOCKET_BAD;
   }
-  if (make_watch(attempt->http, fd)) return fd;
+  attempt->opened = true;
+  watch *w = make_watch(attempt->http, fd);
+  if (w) {
+    w->h2c = dsc_http_is_h2c(attempt) ? dsc_str_hash(dsc_str_of(attempt->request.addr)) : 0;
+    return fd;
+  }
   attempt->socket_errno = ENOMEM;
   close(fd);
   return CURL_SOCKET_BAD;
@@ -223,7 +269,7 @@ dsc_err dsc_http_watch_init(dsc_http *http) {
   curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)DSC_HTTP_MAX_CONNECTIONS);
   /* the default, four times the handles in use, would throw connections to other nodes away */
   curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)DSC_HTTP_MAX_CONNECTIONS);
-  curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
   return DSC_OK;
 }
 

@@ -17,8 +17,8 @@
 #define MAX_LOOPS 64
 
 static atomic_flag locked = ATOMIC_FLAG_INIT; /* held for two system calls at most */
-static size_t n_loops;                     /* under lock */
-static struct sigaction old_int, old_term; /* under lock */
+static size_t n_loops;                        /* under lock */
+static struct sigaction old_int, old_term;    /* under lock */
 static _Atomic(dsc_loop *) loops[MAX_LOOPS];
 static atomic_int inside, caught;
 

@@ -15,6 +15,10 @@
 #include "base/err.h"
 #include "model/config.h"
 
+/* verdicts of OpenSSL's, for libraries that check the name themselves and do not say which it was */
+#define DSC_TLS_WRONG_NAME    62L
+#define DSC_TLS_WRONG_ADDRESS 64L
+
 typedef struct dsc_tls dsc_tls;
 typedef struct dsc_tls_session dsc_tls_session;
 

@@ -10,6 +10,9 @@
 
 #include "net/tls_impl.h"
 
+_Static_assert(DSC_TLS_WRONG_NAME == X509_V_ERR_HOSTNAME_MISMATCH, "tls.h tells OpenSSL's number");
+_Static_assert(DSC_TLS_WRONG_ADDRESS == X509_V_ERR_IP_ADDRESS_MISMATCH, "tls.h tells OpenSSL's number");
+
 const char *dsc_tls_take_reason(void) {
   unsigned long code = ERR_peek_error();
   const char *reason = code ? ERR_reason_error_string(code) : NULL;

@@ -172,16 +172,6 @@ describe("#api calls and callers", function()
     assert.is_nil(echo(d:get("app", "/echo")).headers["access-token"])
   end)
 
-  it("cannot use what a later version brings", function()
-    for _, config in ipairs { { http2 = true }, { ssl = true } } do
-      assert(d:set_node("later", s.addr, 1))
-      assert.is_true(d:add_external_app("later", config))
-      local r = d:get("later", "/")
-      assert.equal("invalid", r.err)
-      assert.is_string(r.why)
-    end
-  end)
-
   it("raise on another self", function()
     assert.error_matches(function() d.get(5, "app", "/") end, "discover.discoverer expected")
     assert.error_matches(function() d:new_caller().get(nil, "app", "/") end, "discover.discoverer expected")

@@ -226,6 +226,9 @@ function steps.redis(conn, replies)
   if play_redis(conn, replies) == "close" then return steps.close(conn) end
 end
 
+local here = arg[0]:match "^(.*)/" or "."
+dofile(here .. "/scripted_h2.lua").add(steps, { take = take, send = send, note = note })
+
 -- Back to the first step.
 function steps.loop() return "again" end
 
@@ -240,7 +243,7 @@ local function play(conn, script)
     again = false
     for _, step in ipairs(script) do
       if type(step) == "string" then step = { step } end
-      local what = assert(steps[step[1]], "no such step: " .. tostring(step[1]))(conn, table.unpack(step, 2, 4))
+      local what = assert(steps[step[1]], "no such step: " .. tostring(step[1]))(conn, table.unpack(step, 2, 5))
       if what == "stop" then return end
       if what == "again" then
         again = true

@@ -15,8 +15,8 @@ static void script_polite(peer *p, peer_conn *c) {
 static void script_status(peer *p, peer_conn *c) {
   while (peer_read(c)) {
     char text[128];
-    snprintf(text, sizeof text, "HTTP/1.1 %d Sorry\r\nX-From: %s\r\nContent-Length: 4\r\n\r\nbusy", atomic_load(&p->flag),
-             p->addr);
+    snprintf(text, sizeof text, "HTTP/1.1 %d Sorry\r\nX-From: %s\r\nContent-Length: 4\r\n\r\nbusy",
+             atomic_load(&p->flag), p->addr);
     if (!peer_say(c, text)) return;
   }
 }
@@ -359,9 +359,12 @@ TEST(sends_who_calls) {
   request.relayed = &relayed;
   dsc_result *result = host_send(&h, &request);
   expect(result, DSC_OK, 200, 1);
-  const char *there[] = {"X-Discover-From-App: me\r\n", "X-Discover-From-Node: 10.0.0.7:80\r\n",
-                         "Access-Token: hush\r\n",      "X-User-Id: mine\r\n",
-                         "baggage: a=1\r\n",            "baggage: b=2"};
+  const char *there[] = {"X-Discover-From-App: me\r\n",
+                         "X-Discover-From-Node: 10.0.0.7:80\r\n",
+                         "Access-Token: hush\r\n",
+                         "X-User-Id: mine\r\n",
+                         "baggage: a=1\r\n",
+                         "baggage: b=2"};
   const char *absent[] = {"liar", "guess", "Content-Length", "theirs"};
   char *body = result->body;
   for (size_t i = 0; i < COUNT(there); i++)
@@ -400,22 +403,27 @@ TEST(bodies_are_bounded) {
   peer_stop(&p);
 }
 
-TEST(what_this_version_cannot_speak_is_refused) {
+TEST(tls_is_made_when_it_is_configured) {
   host h;
+  peer plain;
   host_new(&h, "");
-  host_set(&h, "svc", "10.0.0.1:80", 1);
-  for (int i = 0; i < 2; i++) {
-    dsc_call_config config;
-    dsc_call_config_defaults(&config);
-    config.http2 = i == 0;
-    config.ssl = i == 1;
-    assert_int_equal(host_configure(&h, "svc", &config), DSC_OK);
-    dsc_result *result = host_get(&h, "svc");
-    expect(result, DSC_EINVALID, 0, 0);
-    assert_non_null(strstr(result->why, i ? "ssl" : "http2"));
-    dsc_result_free(result);
-  }
+  status_start(&plain, 200);
+  host_set(&h, "svc", plain.addr, 1);
+  dsc_call_config config;
+  dsc_call_config_defaults(&config);
+  config.ssl = true;
+  char missing[] = "/there/is/no/such.pem";
+  config.tls.ca = missing;
+  assert_int_equal(host_configure(&h, "svc", &config), DSC_EINVALID);
+  config.tls.ca = NULL;
+  config.connect_timeout_ms = 100;
+  assert_int_equal(host_configure(&h, "svc", &config), DSC_OK);
+  dsc_result *result = host_get(&h, "svc");
+  expect(result, DSC_ETIMEOUT, 0, 1); /* the peer waits for a plain request */
+  assert_non_null(strstr(result->why, "no TLS connection"));
+  dsc_result_free(result);
   host_free(&h);
+  peer_stop(&plain);
 }
 
 TEST(writes_a_record_of_each_attempt) {
@@ -456,7 +464,7 @@ int main(void) {
       cmocka_unit_test(a_call_waits_for_the_registry_no_longer_than_start_timeout),
       cmocka_unit_test(sends_who_calls),
       cmocka_unit_test(bodies_are_bounded),
-      cmocka_unit_test(what_this_version_cannot_speak_is_refused),
+      cmocka_unit_test(tls_is_made_when_it_is_configured),
       cmocka_unit_test(writes_a_record_of_each_attempt),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
