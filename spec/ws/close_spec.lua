@@ -203,7 +203,7 @@ describe("close", function()
     s:closed()
   end)
 
-  it("the end of a program is a clean one, whatever is open #core", function()
+  it("the end of a program is a clean one, whatever is open #api #core", function()
     for _, last in ipairs { "", "d:stop()", "w:close()", "os.exit(0)", "os.exit(0, true)", "w:send(('x'):rep(1e6))" } do
       local run = lua_run(([[
         local discover = require "discover"
@@ -240,7 +240,7 @@ describe("close", function()
     assert.equal(1000, s:closed(2).code)
   end)
 
-  it("a forked child has nothing to do with it", function()
+  it("a forked child has nothing to do with it #api", function()
     local run = native.run(([[
       local d = assert(discover.new())
       assert(d:set_node("svc", %q, 1))
