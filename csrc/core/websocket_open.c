@@ -48,6 +48,7 @@ dsc_err dsc_websocket_attempt(dsc_call *call, uint32_t timeout_ms, dsc_why *why)
                             .secret_name = config->token ? "Access-Token" : NULL,
                             .secret = config->token,
                             .protocols = ws->options.protocols,
+                            .tls = call->tls,
                             .timeout_ms = timeout_ms,
                             .connect_timeout_ms = config->connect_timeout_ms,
                             .max_message = ws->max_message,
