@@ -146,9 +146,9 @@ static void on_timer(void *ud) {
   if (conn->state == DSC_REDIS_CLOSING) return;
   if (conn->state != DSC_REDIS_READY) {
     if (now >= conn->ready_by_ms && !dsc_redis_dial_try_next(conn)) {
-      const char *missing = conn->state == DSC_REDIS_GREETING  ? "no answer"
-                            : conn->state == DSC_REDIS_SHAKING ? "no end of the TLS handshake (is it a TLS port?)"
-                                                               : "no connection";
+      const char *missing = conn->state == DSC_REDIS_GREETING ? "no answer" : "no connection";
+      if (conn->state == DSC_REDIS_SHAKING)
+        missing = conn->heard_ms ? "no end of the TLS handshake" : "no answer to the TLS handshake (is it a TLS port?)";
       dsc_fail(&why, DSC_ETIMEOUT, "%s within %u ms", missing, conn->connect_timeout_ms);
       dsc_redis_conn_lose(conn, DSC_ETIMEOUT, why.text);
     }
@@ -163,9 +163,13 @@ static void on_timer(void *ud) {
 
 /* ---- writing */
 
+static bool is_gone(int status) {
+  return status == UV_ECONNRESET || status == UV_EPIPE;
+}
+
 static void on_written(uv_write_t *req, int status) {
   dsc_redis_conn *conn = req->data;
-  if (conn->wipe) {
+  if (conn->wipe && !conn->tls) { /* with TLS it is `out` that waits with the password, see dsc_redis_secure_seal() */
     wipe_buf(&conn->sending);
     conn->wipe = false;
   }
@@ -175,7 +179,10 @@ static void on_written(uv_write_t *req, int status) {
     dsc_buf_reset(&conn->sending);
   }
   if (conn->state == DSC_REDIS_CLOSING) return;
-  if (status < 0) {
+  if (is_gone(status)) {
+    /* the last words of a server that hung up still wait to be read (refused, too many clients, a TLS alert) */
+    conn->mute = true;
+  } else if (status < 0) {
     dsc_redis_conn_lose(conn, DSC_EIO, uv_strerror(status));
   } else {
     dsc_redis_conn_flush(conn);
@@ -184,7 +191,7 @@ static void on_written(uv_write_t *req, int status) {
 
 void dsc_redis_conn_flush(dsc_redis_conn *conn) {
   dsc_why why;
-  if (conn->sending.len > 0) return;
+  if (conn->sending.len > 0 || conn->mute) return;
   dsc_err err = conn->tls ? dsc_redis_secure_seal(conn, &why) : DSC_OK;
   if (err) {
     dsc_redis_conn_lose(conn, err, why.text);
@@ -279,14 +286,25 @@ bool dsc_redis_conn_take(dsc_redis_conn *conn, const char *bytes, size_t n) {
   return conn->state != DSC_REDIS_CLOSING;
 }
 
+/* Ends a connection that was read to its end. Who hangs up without a word may have waited for the other protocol. */
+static void lose_at_end(dsc_redis_conn *conn, int status) {
+  const char *cause = status == UV_EOF || conn->mute ? "the server closed the connection" : uv_strerror(status);
+  bool early = conn->state < DSC_REDIS_READY;
+  dsc_why why;
+  if (conn->tls && early) {
+    dsc_redis_conn_lose(conn, DSC_ETLS, dsc_redis_secure_describe_loss(conn));
+    return;
+  }
+  dsc_fail(&why, DSC_ECONNECT, "%s%s", cause,
+           early && !conn->heard_ms ? " without an answer (is it a TLS port? then rediss://)" : "");
+  dsc_redis_conn_lose(conn, DSC_ECONNECT, why.text);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   dsc_redis_conn *conn = stream->data;
   if (n == 0 || conn->state == DSC_REDIS_CLOSING) return;
   if (n < 0) {
-    if (conn->tls && conn->state < DSC_REDIS_READY)
-      dsc_redis_conn_lose(conn, DSC_ETLS, dsc_redis_secure_describe_loss(conn));
-    else
-      dsc_redis_conn_lose(conn, DSC_ECONNECT, n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
+    lose_at_end(conn, (int)n);
     return;
   }
   conn->heard_ms = dsc_clock_now_ms();

@@ -52,8 +52,8 @@ struct dsc_redis_conn {
     uv_tcp_t tcp;
     uv_pipe_t pipe;
   } handle;
-  bool handle_closing, wipe;
-  dsc_tls_session *session; /* NULL: plain, or not begun */
+  bool handle_closing, wipe, mute; /* mute: the peer takes nothing any more */
+  dsc_tls_session *session;        /* NULL: plain, or not begun */
   uv_connect_t connecting;
   uv_write_t writing;
   dsc_timer *timer;

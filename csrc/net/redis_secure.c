@@ -73,7 +73,7 @@ dsc_err dsc_redis_secure_seal(dsc_redis_conn *conn, dsc_why *why) {
   return err;
 }
 
-/* With TLS 1.3 a server judges our certificate when we are done; its alert is often lost in the reset that follows. */
+/* With TLS 1.3 a server judges our certificate when we are done; its alert can be lost in the reset that follows. */
 const char *dsc_redis_secure_describe_loss(const dsc_redis_conn *conn) {
   if (conn->state == DSC_REDIS_SHAKING) return "the server closed the connection in the middle of the TLS handshake";
   return "the server closed the connection right after the TLS handshake; perhaps it wants a client certificate";

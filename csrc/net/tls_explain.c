@@ -59,6 +59,12 @@ void dsc_tls_explain(dsc_why *why, const char *addr, long verify_result, const c
   else if (says(reason, "certificate required") || says(reason, "bad certificate"))
     dsc_fail(why, DSC_ETLS, "%s refused the TLS handshake: it wants a client certificate that it knows (%s)", addr,
              reason);
+  else if (says(reason, "unknown ca"))
+    dsc_fail(why, DSC_ETLS, "%s refused the TLS handshake: it does not know who signed the client certificate (%s)",
+             addr, reason);
+  else if (says(reason, "handshake failure"))
+    dsc_fail(why, DSC_ETLS, "%s refused the TLS handshake: no common cipher, or it wants a client certificate (%s)",
+             addr, reason);
   else if (says(reason, "protocol version") || says(reason, "unsupported protocol"))
     dsc_fail(why, DSC_ETLS, "%s refused the TLS handshake: no common version, 1.2 at least is spoken (%s)", addr,
              reason);
