@@ -59,7 +59,7 @@ TEST(messages_of_all_sizes_come_back_in_order) {
     compare(&t, &e);
   }
   assert_int_equal(e.back, MESSAGES);
-  assert_int_equal(dsc_ws_close(t.conn, 1000, L("bye"), 1000, &t.why), DSC_OK);
+  assert_int_equal(dsc_ws_close(t.conn, 1000, L("bye"), 30000, &t.why), DSC_OK);
   assert_false(dsc_ws_is_open(t.conn));
   talk_wait_closed(&t);
   assert_int_equal(t.end.err, DSC_ECLOSED);
@@ -180,7 +180,7 @@ TEST(the_send_queue_is_bounded_and_says_when_there_is_room) {
   while (!t.moved) dsc_loop_run(b.loop, 5000);
   assert_int_equal(dsc_ws_send(t.conn, DSC_WS_BINARY, (dsc_str){data, sizeof data}), DSC_OK);
   sent += sizeof data;
-  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 5000, &t.why), DSC_OK);
+  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why), DSC_OK);
   assert_true(talk_hear(&t, &m)); /* comes after our close frame was sent, and is still given */
   char expected[32];
   snprintf(expected, sizeof expected, "%zu", sent);
@@ -275,7 +275,7 @@ TEST(closing_with_a_full_queue_hears_the_close_frame) {
   dsc_ws_request request = ws_request(&p);
   talk_open(&t, &b, &request);
   for (int i = 0; i < 30; i++) dsc_loop_run(b.loop, 10);
-  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 5000, &t.why), DSC_OK);
+  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why), DSC_OK);
   talk_wait_closed(&t);
   assert_int_equal(t.end.err, DSC_ECLOSED);
   assert_int_equal(t.end.code, 1000);
@@ -407,7 +407,7 @@ TEST(a_peer_that_does_not_hang_up_is_not_waited_for) {
   dsc_ws_request request = ws_request(&p);
   talk_open(&t, &b, &request);
   uint64_t start_ms = dsc_clock_now_ms();
-  assert_int_equal(dsc_ws_close(t.conn, 0, L(""), 5000, &t.why), DSC_OK);
+  assert_int_equal(dsc_ws_close(t.conn, 0, L(""), 30000, &t.why), DSC_OK);
   talk_wait_closed(&t);
   uint64_t gone_ms = dsc_clock_now_ms() - start_ms;
   assert_int_equal(t.end.err, DSC_ECLOSED);
@@ -681,7 +681,7 @@ TEST(a_thousand_openings_leave_memory_and_descriptors_flat) {
       talk t;
       talk_open(&t, &b, &request);
       if (i % 2) {
-        dsc_ws_close(t.conn, 1000, L(""), 1000, &t.why);
+        dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why);
         talk_wait_closed(&t);
       }
       talk_end(&t);
@@ -717,7 +717,7 @@ static bool attempt_talk(void) {
     while (!t.opened) dsc_loop_run(b.loop, -1);
     if (t.answer.err == DSC_OK && dsc_ws_send(t.conn, DSC_WS_TEXT, L("hello")) == DSC_OK && talk_hear(&t, &m)) {
       dsc_mem_free(m.data);
-      well = dsc_ws_close(t.conn, 1000, L(""), 1000, &t.why) == DSC_OK;
+      well = dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why) == DSC_OK;
       while (!t.closed) dsc_loop_run(b.loop, -1);
       well = well && t.end.err == DSC_ECLOSED;
     } else if (t.answer.err) {

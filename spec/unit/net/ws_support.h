@@ -64,8 +64,8 @@ static inline dsc_ws_request ws_request(const peer *p) {
                           .port = p->port,
                           .addr = p->addr,
                           .target = "/chat?room=1",
-                          .timeout_ms = 3000,
-                          .connect_timeout_ms = 1000,
+                          .timeout_ms = 30000,
+                          .connect_timeout_ms = 30000,
                           .max_message = 1024 * 1024,
                           .max_queued = 256 * 1024};
 }
@@ -87,7 +87,7 @@ static inline void talk_open(talk *t, bench *b, const dsc_ws_request *request) {
 }
 
 static inline void talk_wait_closed(talk *t) {
-  uint64_t until_ms = dsc_clock_now_ms() + 10000;
+  uint64_t until_ms = dsc_clock_now_ms() + 60000;
   while (!t->closed && dsc_clock_now_ms() < until_ms) dsc_loop_run(t->b->loop, 1000);
   assert_int_equal(t->closed, 1);
 }

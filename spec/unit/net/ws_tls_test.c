@@ -155,7 +155,7 @@ TEST(messages_go_through_tls) {
   assert_memory_equal(m.data, data, n);
   dsc_mem_free(m.data);
   free(data);
-  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 2000, &t.why), DSC_OK);
+  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why), DSC_OK);
   talk_wait_closed(&t);
   assert_int_equal(t.end.err, DSC_ECLOSED);
   talk_end(&t);
