@@ -94,6 +94,8 @@ static dsc_err run(dsc_frame *frame, const dsc_request *request, dsc_websocket *
   dsc_request opening = *request;
   opening.method = DSC_STR_LITERAL("WS");
   opening.has_body = false;
+  opening.source = NULL;
+  opening.on_progress = NULL;
   dsc_result *result = dsc_result_new();
   if (!result) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   dsc_call call;

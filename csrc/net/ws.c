@@ -244,7 +244,8 @@ static void on_lost(void *ud, int error) {
     if (conn->head.len)
       dsc_ws_refuse(conn, DSC_EPROTOCOL, "%s closed the connection in the middle of its headers", addr);
     else
-      dsc_ws_refuse(conn, DSC_ECONNECT, "%s closed the connection without an answer", addr);
+      dsc_ws_refuse(conn, DSC_ECONNECT, "%s closed the connection without an answer%s", addr,
+                    conn->tls ? " after the TLS handshake (it may want another client certificate)" : "");
     return;
   default: dsc_ws_flow_lost(conn, error); return;
   }

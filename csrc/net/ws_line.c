@@ -20,6 +20,8 @@
 #include "net/ws_impl.h"
 
 #define READ_BYTES   (64 * 1024)
+#define READ_REST    4096
+#define REST_ROUNDS  256
 #define SPARE_SLOTS  64 /* libwebsockets' own, and of closed connections until the loop has run */
 #define CLOSE_ROUNDS 1000
 
@@ -37,6 +39,9 @@ struct dsc_ws_line {
   void *ud;
   bool connecting;
   bool cut;        /* nobody is told any more */
+  bool paused;     /* not to be read */
+  int broken;      /* the errno of a write that failed */
+  bool closing;    /* inside libwebsockets' last word on it: it is not to be asked for anything */
   unsigned inside; /* callbacks of this line on the stack */
 };
 
@@ -53,7 +58,34 @@ static void on_lost(dsc_ws_line *line, int error) {
   line->events->lost(line->ud, error);
 }
 
+/* After a reset libuv and libwebsockets read no more, though bytes that came before it are there still: an alert that
+** says why TLS was refused, a close frame. Returns the error that the reading came to, 0: none. */
+static int read_rest(dsc_ws_line *line) {
+  char bytes[READ_REST];
+  for (int i = 0; i < REST_ROUNDS && !line->cut && !line->paused; i++) {
+    ssize_t n = recv(lws_get_socket_fd(line->wsi), bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n <= 0) return n < 0 && errno != EAGAIN ? errno : 0;
+    line->events->received(line->ud, (dsc_str){bytes, (size_t)n});
+  }
+  return 0;
+}
+
+/* It is over, for libwebsockets or by a write that failed. */
+static void lose(dsc_ws_line *line) {
+  if (line->cut) return;
+  line->closing = true;
+  line->inside++;
+  int error = line->connecting ? 0 : read_rest(line);
+  line->inside--;
+  if (line->broken) error = line->broken;
+  if (!line->cut) on_lost(line, error ? error : socket_error(line));
+}
+
 static void on_writable(dsc_ws_line *line) {
+  if (line->broken) {
+    lose(line);
+    return;
+  }
   if (!line->connecting) {
     line->events->writable(line->ud);
     return;
@@ -64,6 +96,7 @@ static void on_writable(dsc_ws_line *line) {
     on_lost(line, error);
     return;
   }
+  line->paused = false;
   lws_rx_flow_control(line->wsi, 1);
   line->events->connected(line->ud);
 }
@@ -86,12 +119,13 @@ static int on_callback(struct lws *wsi, enum lws_callback_reasons reason, void *
   case LWS_CALLBACK_RAW_ADOPT:
     line->wsi = wsi;
     /* an error of connect() shall be found by us, not by a read that hides which it was */
+    line->paused = true;
     lws_rx_flow_control(wsi, 0);
     lws_callback_on_writable(wsi);
     return 0;
   case LWS_CALLBACK_RAW_RX:
   case LWS_CALLBACK_RAW_WRITEABLE: return tell(line, reason, in, n);
-  case LWS_CALLBACK_RAW_CLOSE: on_lost(line, line->cut ? 0 : socket_error(line)); return 0;
+  case LWS_CALLBACK_RAW_CLOSE: lose(line); return 0;
   case LWS_CALLBACK_WSI_DESTROY:
     lws_set_opaque_user_data(wsi, NULL);
     dsc_list_remove(&line->link);
@@ -214,16 +248,17 @@ dsc_ws_line *dsc_ws_line_open(dsc_ws_lines *lines, const char *ip, uint16_t port
 }
 
 ptrdiff_t dsc_ws_line_write(dsc_ws_line *line, const char *bytes, size_t n) {
-  if (line->cut) return -1;
+  if (line->cut || line->closing || line->broken) return -1;
   ssize_t done = send(lws_get_socket_fd(line->wsi), bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (done < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return -1;
-  if (done < 0) done = 0;
-  if ((size_t)done < n) lws_callback_on_writable(line->wsi);
-  return done;
+  if (done < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) line->broken = errno;
+  /* of a broken one too: a line that is not read hears of its end in no other way */
+  if (done < 0 || (size_t)done < n) lws_callback_on_writable(line->wsi);
+  return line->broken ? -1 : done < 0 ? 0 : done;
 }
 
 void dsc_ws_line_read(dsc_ws_line *line, bool on) {
-  if (!line->cut) lws_rx_flow_control(line->wsi, on);
+  line->paused = !on;
+  if (!line->cut && !line->closing) lws_rx_flow_control(line->wsi, on);
 }
 
 void dsc_ws_line_finish(dsc_ws_line *line) {

@@ -446,6 +446,76 @@ TEST(a_peer_that_hangs_up_or_resets_is_lost) {
   }
 }
 
+/* Says two things and resets at once. */
+static void script_words_and_reset(peer *p, peer_conn *c) {
+  wsp_frame f;
+  if (!wsp_greet(c, "") || !wsp_read(c, &f)) return;
+  free(f.data);
+  peer_write(c, "\x81\x03one\x81\x03two", 10); /* what waited to be sent would be lost */
+  peer_reset(c);
+  atomic_store(&p->flag, 1);
+}
+
+TEST(what_came_before_a_reset_is_given) {
+  bench b;
+  talk t;
+  peer p;
+  dsc_ws_message m;
+  peer_start(&p, script_words_and_reset, NULL);
+  bench_open(&b);
+  dsc_ws_request request = ws_request(&p);
+  talk_open(&t, &b, &request);
+  assert_int_equal(dsc_ws_send(t.conn, DSC_WS_TEXT, L("go")), DSC_OK);
+  while (!atomic_load(&p.flag)) usleep(1000); /* the loop does not run: words and reset are found together */
+  talk_wait_closed(&t);
+  assert_int_equal(t.end.err, DSC_ECONNECT);
+  assert_true(dsc_ws_receive(t.conn, &m));
+  assert_string_equal(m.data, "one");
+  dsc_mem_free(m.data);
+  assert_true(dsc_ws_receive(t.conn, &m));
+  assert_string_equal(m.data, "two");
+  dsc_mem_free(m.data);
+  talk_end(&t);
+  bench_close(&b);
+  peer_stop(&p);
+}
+
+/* Sends what goes, then resets when told. */
+static void script_full_and_reset(peer *p, peer_conn *c) {
+  char message[1004] = "\x82\x7e\x03\xe8";
+  if (!wsp_greet(c, "")) return;
+  while (send(c->fd, message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof message) continue;
+  atomic_store(&p->flag, 1);
+  while (atomic_load(&p->flag) == 1) usleep(1000);
+  peer_reset(c);
+  atomic_store(&p->flag, 3);
+}
+
+/* A full queue, then a reset that nothing but a write can find. */
+TEST(a_write_finds_that_a_peer_that_is_not_read_is_gone) {
+  bench b;
+  talk t;
+  peer p;
+  peer_start(&p, script_full_and_reset, NULL);
+  bench_open(&b);
+  dsc_ws_request request = ws_request(&p);
+  request.max_queued = 10000;
+  talk_open(&t, &b, &request);
+  while (!atomic_load(&p.flag)) dsc_loop_run(b.loop, 10);
+  atomic_store(&p.flag, 2);
+  while (atomic_load(&p.flag) != 3) dsc_loop_run(b.loop, 10);
+  uint64_t until_ms = dsc_clock_now_ms() + 30000;
+  while (!t.closed && dsc_clock_now_ms() < until_ms) {
+    dsc_ws_send(t.conn, DSC_WS_TEXT, L("there?"));
+    dsc_loop_run(b.loop, 20);
+  }
+  assert_int_equal(t.closed, 1);
+  assert_int_equal(t.end.err, DSC_ECONNECT);
+  talk_end(&t);
+  bench_close(&b);
+  peer_stop(&p);
+}
+
 /* ------------------------------------------------------------- the way there */
 
 static void script_mute(peer *p, peer_conn *c) {
@@ -755,6 +825,8 @@ int main(void) {
       cmocka_unit_test(a_close_that_is_not_answered_ends_in_time),
       cmocka_unit_test(a_peer_that_does_not_hang_up_is_not_waited_for),
       cmocka_unit_test(a_peer_that_hangs_up_or_resets_is_lost),
+      cmocka_unit_test(what_came_before_a_reset_is_given),
+      cmocka_unit_test(a_write_finds_that_a_peer_that_is_not_read_is_gone),
       cmocka_unit_test(a_node_that_does_not_answer_is_given_up),
       cmocka_unit_test(a_node_that_takes_no_connection_is_given_up),
       cmocka_unit_test(refused_connections_leave_nothing_behind),
