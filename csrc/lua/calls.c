@@ -102,6 +102,16 @@ static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, int 
   dsc_lua_result_fail(result, DSC_EINVALID, &why);
 }
 
+/* What was sent is over: a result that is kept must not keep it. */
+static void forget_flow(lua_State *L, int result) {
+  dsc_lua_flow_end(lua_touserdata(L, result));
+  lua_pushnil(L);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_DATA, -1);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_PROGRESS, -1);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_OWNER, -1);
+  lua_pop(L, 1);
+}
+
 /* Makes the call; the result is on top. */
 static int perform(lua_State *L, dsc_lua_target *t, call *c) {
   luaL_checkstack(L, 16, "call");
@@ -122,7 +132,7 @@ static int perform(lua_State *L, dsc_lua_target *t, call *c) {
   if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
   lua_settop(L, at);
   bool is_stream = dsc_lua_result_is_stream(result);
-  if (!is_stream) dsc_lua_flow_end(result);
+  if (result->flow && !is_stream) forget_flow(L, at);
   dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result) + (is_stream ? STREAM_DEBT : 0));
   return 1;
 }

@@ -304,6 +304,22 @@ describe("a file #api", function()
     assert.equal(0, calls.node(d, slow).failed_times)
   end)
 
+  it("and other bodies are not kept by the result", function()
+    local d, gone = client(), setmetatable({}, { __mode = "k" })
+    local results = {}
+    for i = 1, 3 do
+      local text = { "data" }
+      local function give() return table.remove(text) end
+      local data = ({ discover.form{ a = 1 }, discover.file(dir .. "/plain"), give })[i]
+      gone[data] = true
+      results[i] = d:post("svc", "/digest", data)
+      assert.is_true(results[i].ok)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(gone))
+  end)
+
   it("is left out with no_body", function()
     local answer = client():request{ method = "POST", app = "svc", path = "/digest", no_body = true,
       data = discover.file(dir .. "/none") }:json()

@@ -1,6 +1,7 @@
 -- Answers piece by piece: what is read when, how it ends, what it keeps alive.
 local calls = require "spec.support.calls"
 local discover = require "discover"
+local lua_run = require "spec.support.lua_run"
 local native = require "spec.support.native"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
@@ -314,9 +315,9 @@ describe("progress #api", function()
     local d = client()
     for _, stream in ipairs{ true, false } do
       local list, fn = recorder()
-      local res = d:request{ app = "svc", path = "/flow?bytes=3000000", progress = fn, stream = stream }
-      assert.equal(3000000, #res:string())
-      assert.is_true(check(list, "download", 3000000, 3000000) >= 2)
+      local res = d:request{ app = "svc", path = "/flow?bytes=20000000", progress = fn, stream = stream }
+      assert.equal(20000000, #res:string())
+      assert.is_true(check(list, "download", 20000000, 20000000) >= 2)
     end
     local list, fn = recorder()
     d:request{ app = "svc", path = "/flow?bytes=100000&chunked=1", progress = fn }
@@ -520,6 +521,26 @@ describe("the life of a stream #api", function()
     collectgarbage()
     local _, text = wait.within(5, function() return res:string() end)
     assert.equal('{"early": true}', text, tostring(res))
+  end)
+
+  it("may be open when the program ends", function()
+    for _, finish in ipairs{ "", "os.exit(0)", "os.exit(0, true)", "d = nil collectgarbage() collectgarbage()",
+      "error 'as it is'" } do
+      local r = lua_run.run([[
+        discover = require "discover"
+        d = discover.new{ log_level = "off" }
+        d:set_node("svc", arg[1], 1)
+        local n = 0
+        res = d:request{ app = "svc", path = "/flow?bytes=1000000", stream = true,
+          progress = function() return res, d end }
+        other = d:request{ app = "svc", path = "/flow?bytes=1000000", stream = true }
+        assert(#res:read(10) == 10)
+        io.stdout:write "open"
+        io.stdout:flush()
+      ]] .. finish, { args = { s.addr } })
+      assert.equal("open", r.out, r.err)
+      assert.equal(0, r.signal)
+    end
   end)
 
   it("after a fork is forked in the child, goes on in the parent", function()
