@@ -184,7 +184,7 @@ static void aborted_streams_leave_nothing(void **state) {
   bench b;
   peer p;
   size_t bytes_before = 0, bytes_after, resident_before = 0;
-  int files_before = 0, rounds = slowness() > 1 ? 300 : 10000;
+  int files_before = 0, rounds = slowness() > 1 ? 200 : 2000;
   char bytes[1000];
   many_start(&p);
   bench_open(&b);
