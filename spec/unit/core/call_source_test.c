@@ -35,6 +35,7 @@ TEST(a_file_is_sent) {
   const char *path = file_of("whole", 3000000);
   peer_start(&p, script_serve, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   dsc_body *body = dsc_body_new();
   assert_int_equal(dsc_body_add_file(body, path, &why), DSC_OK);
@@ -61,6 +62,7 @@ TEST(a_function_gives_the_body) {
   peer p;
   peer_start(&p, script_serve, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   for (size_t i = 0; i < 2 * COUNT(pieces); i++) {
     tap t;
@@ -177,6 +179,7 @@ TEST(a_reader_that_fails_ends_the_call) {
   tap t;
   peer_start(&p, script_serve, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_hook(&h);
   host_set(&h, "svc", p.addr, 1);
   for (int i = 0; i < 3; i++) {
@@ -249,6 +252,7 @@ TEST(a_reader_may_call_and_stop) {
   peer_start(&p, script_serve, NULL);
   for (int i = 0; i < 2; i++) {
     host_new(&h, "");
+    host_patient(&h);
     host_set(&h, "svc", p.addr, 1);
     dsc_body *body = tap_body(&t, 100000, 20000, true);
     t.inside = i ? stop_inside : call_inside;
@@ -275,6 +279,7 @@ TEST(a_reader_may_fork) {
   int status;
   peer_start(&p, script_serve, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   dsc_body *body = tap_body(&t, 100000, 20000, true);
   t.inside = fork_inside;
@@ -316,6 +321,7 @@ TEST(a_stream_may_open_before_all_was_sent) {
   dsc_err err;
   peer_start(&p, script_mirror, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   for (int i = 0; i < 3; i++) {
     dsc_body *body = tap_body(&t, 500000, 20000, true);

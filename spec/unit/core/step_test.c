@@ -133,6 +133,11 @@ static void the_last_answer_of_several(void **state) {
   assert_int_equal(step.err, DSC_OK); /* one attempt and it was answered */
   step = sending(&get);
   step.attempts = 2;
+  dsc_step_event failed = ANSWER(.err = DSC_EIO, .ours = true, .spent = true);
+  assert_int_equal(dsc_step_next(&step, &failed, NOW, 0.5), DSC_STEP_FINISH);
+  assert_int_equal(step.err, DSC_EIO); /* not what the nodes did, but what the body did */
+  step = sending(&get);
+  step.attempts = 2;
   assert_int_equal(dsc_step_next(&step, &good, NOW, 0.5), DSC_STEP_FINISH);
   assert_int_equal(step.err, DSC_OK);
 }

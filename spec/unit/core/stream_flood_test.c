@@ -51,6 +51,7 @@ TEST(a_large_stream_takes_little_memory) {
   size_t n = 1, most = 0;
   peer_start(&p, script_zeros, NULL);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   dsc_result_free(host_get(&h, "svc")); /* what is made once */
   size_t start = resident();
@@ -118,6 +119,7 @@ TEST(aborted_streams_leave_nothing) {
   char bytes[1000];
   many_start(&p);
   host_new(&h, "");
+  host_patient(&h);
   host_set(&h, "svc", p.addr, 1);
   for (int i = 0; i < rounds; i++) {
     dsc_stream *stream;

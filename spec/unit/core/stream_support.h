@@ -15,9 +15,18 @@ static inline void expect_result(dsc_result *result, dsc_err err, int status, ui
              dsc_err_name(result->err), result->status, result->attempts, result->why ? result->why : "");
 }
 
+/* Connecting may take long where everything is slow. */
+static inline void host_patient(host *h) {
+  dsc_call_config config;
+  dsc_call_config_defaults(&config);
+  config.connect_timeout_ms = 10000;
+  assert_int_equal(host_configure(h, "svc", &config), DSC_OK);
+}
+
 /* Two nodes, of which `first` is picked first. */
 static inline void open_two(host *h, const char *first, const char *second) {
   host_new(h, "");
+  host_patient(h);
   host_set(h, "svc", first, 1);
   host_set(h, "svc", second, 1);
   for (int i = 0; i < 4; i++) {
