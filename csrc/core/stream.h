@@ -30,8 +30,8 @@ uint64_t dsc_stream_max_body(const dsc_stream *stream);
 /* True when all of the body was read, it failed, or it was closed. Owner's thread. */
 bool dsc_stream_ended(const dsc_stream *stream);
 
-/* Ends it: the connection is dropped unless the body is over (then it is kept alive). Idempotent. Owner's thread, in a
-** frame or not. NULL is allowed. */
+/* Ends it: the connection is dropped unless the body is over (then it is kept alive, but over HTTP/2). Idempotent.
+** Owner's thread, in a frame or not. NULL is allowed. */
 void dsc_stream_close(dsc_stream *stream);
 
 /* Closes and frees; NULL is allowed. Owner's thread, also after the discoverer was freed. */

@@ -119,6 +119,7 @@ static bool is_being_made(const dsc_http_attempt *attempt) {
   for (const dsc_link *at = busy->next; at != busy; at = at->next) {
     const dsc_http_attempt *other = DSC_LIST_ENTRY(at, const dsc_http_attempt, link);
     if (other->phase != DSC_HTTP_RUNNING || !dsc_http_is_h2c(other) || other->calls > 0) continue;
+    if (dsc_http_is_alone(other)) continue;
     if (strcmp(other->request.addr, attempt->request.addr) == 0) return true;
   }
   return false;
@@ -127,19 +128,23 @@ static bool is_being_made(const dsc_http_attempt *attempt) {
 /* Streams share connections; curl itself keeps to the number of those. */
 static bool has_room(const dsc_http_attempt *attempt) {
   const dsc_http *http = attempt->http;
-  if (!attempt->request.http2) return http->running < DSC_HTTP_MAX_CONNECTIONS;
+  if (!attempt->request.http2 || dsc_http_is_alone(attempt)) return http->running < DSC_HTTP_MAX_CONNECTIONS;
   return http->streams < DSC_HTTP_MAX_STREAMS && !(dsc_http_is_h2c(attempt) && is_being_made(attempt));
 }
 
 static size_t *place_of(dsc_http_attempt *attempt) {
-  return attempt->request.http2 ? &attempt->http->streams : &attempt->http->running;
+  bool shares = attempt->request.http2 && !dsc_http_is_alone(attempt);
+  return shares ? &attempt->http->streams : &attempt->http->running;
 }
 
 static void run(dsc_http_attempt *attempt) {
   dsc_http *http = attempt->http;
   if (attempt->timer) dsc_timer_stop(attempt->timer);
   dsc_http_easy_set_time(attempt);
-  if (dsc_http_is_h2c(attempt) && !dsc_http_watch_has_h2c(http, attempt->request.addr)) {
+  if (dsc_http_is_alone(attempt)) {
+    dsc_http_easy_set_fresh(attempt, true);
+    dsc_http_again_forbid(attempt);
+  } else if (dsc_http_is_h2c(attempt) && !dsc_http_watch_has_h2c(http, attempt->request.addr)) {
     dsc_http_easy_set_fresh(attempt, true);
   }
   bool timed = !dsc_http_flow_is_stream(attempt) || start_timer(attempt, UINT64_MAX);

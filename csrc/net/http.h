@@ -109,8 +109,9 @@ dsc_err dsc_http_send(dsc_http *http, const dsc_http_request *request, dsc_http_
                       dsc_http_attempt **attempt, dsc_why *why);
 
 /* Takes up to `max` bytes of a stream's body that have come, and lets more come. At most 256 KiB wait, and of a
-** compressed body what one read of the socket unpacks to (gzip: 17 MiB; more than 64 MiB ends it DSC_ETOO_LARGE). Loop
-** thread, outside its run, between `opened` and `done`. Returns how many; 0: none for now. */
+** compressed body what one read of the socket unpacks to (gzip: 17 MiB; more than 64 MiB ends it DSC_ETOO_LARGE). Over
+** HTTP/2 a stream has a connection of its own, closed with it. Loop thread, outside its run, between `opened` and
+** `done`. Returns how many; 0: none for now. */
 size_t dsc_http_read(dsc_http_attempt *attempt, char *bytes, size_t max);
 
 /* Lets the source be asked again. Loop thread, outside its run. NULL is allowed. */

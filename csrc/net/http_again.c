@@ -72,10 +72,14 @@ static bool is_fresh(const dsc_http_attempt *attempt) {
   return made > 0;
 }
 
-/* Stops a run that would use a connection of HTTP/1.1; it was made in vain and is closed. */
-static int leave_connection(dsc_http_attempt *attempt) {
+void dsc_http_again_forbid(dsc_http_attempt *attempt) {
   attempt->set_forbid = true;
   curl_easy_setopt(attempt->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+/* Stops a run that would use a connection of HTTP/1.1; it was made in vain and is closed. */
+static int leave_connection(dsc_http_attempt *attempt) {
+  dsc_http_again_forbid(attempt);
   attempt->restart = true;
   return CURL_PREREQFUNC_ABORT;
 }

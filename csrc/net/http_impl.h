@@ -109,7 +109,7 @@ struct dsc_http_attempt {
   dsc_http_mode set_mode;
   long set_timeout, set_connect_timeout;
   bool set_fresh;
-  bool set_http2, set_told;
+  bool set_http2, set_told, set_alone;
   long set_version;
   bool set_forbid;  /* its connection is closed after this run */
   uint64_t set_tls; /* 0: plain */
@@ -118,6 +118,12 @@ struct dsc_http_attempt {
 /* True when the attempt speaks HTTP/2 without TLS. Loop thread. */
 static inline bool dsc_http_is_h2c(const dsc_http_attempt *attempt) {
   return attempt->request.http2 && !attempt->request.tls;
+}
+
+/* True when it must have a connection of its own: with libcurl 7.88 a stream of HTTP/2 that nobody reads either stalls
+** the others on its connection or fills the memory with 32 MiB. Loop thread. */
+static inline bool dsc_http_is_alone(const dsc_http_attempt *attempt) {
+  return attempt->request.http2 && attempt->request.flow && attempt->request.flow->stream;
 }
 
 /* http_watch.c: prepares the multi handle, its timer, and the watches. Fails: DSC_ENOMEM, DSC_EIO. Loop thread. */
@@ -212,6 +218,9 @@ void dsc_http_again_reset(dsc_http_attempt *attempt);
 
 /* True when curl may make a connection: for the first sending, or for another one that is allowed. Loop thread. */
 bool dsc_http_again_may_connect(dsc_http_attempt *attempt);
+
+/* Has its connection closed after this run. Loop thread. */
+void dsc_http_again_forbid(dsc_http_attempt *attempt);
 
 /* True when the attempt that curl ended with `result` is to run once more, on a fresh connection. Loop thread. */
 bool dsc_http_again_is_due(dsc_http_attempt *attempt, CURLcode result);

@@ -213,7 +213,8 @@ curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_so
   attempt->opened = true;
   watch *w = make_watch(attempt->http, fd);
   if (w) {
-    w->h2c = dsc_http_is_h2c(attempt) ? dsc_str_hash(dsc_str_of(attempt->request.addr)) : 0;
+    bool shared = dsc_http_is_h2c(attempt) && !dsc_http_is_alone(attempt);
+    w->h2c = shared ? dsc_str_hash(dsc_str_of(attempt->request.addr)) : 0;
     return fd;
   }
   attempt->socket_errno = ENOMEM;

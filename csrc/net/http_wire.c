@@ -13,7 +13,8 @@
 
 #include <stdio.h>
 
-#define H2C_HOST "h2c"
+#define H2C_HOST       "h2c"
+#define H2C_HOST_ALONE "h2c-alone" /* so that others do not find its connection */
 
 static CURLcode on_ssl_ctx(CURL *easy, void *ssl_ctx, void *ud) {
   dsc_http_attempt *attempt = ud;
@@ -79,8 +80,8 @@ static CURLcode set_url(dsc_http_attempt *attempt, const char *name) {
 static CURLcode set_tls(dsc_http_attempt *attempt) {
   const dsc_tls *tls = attempt->request.tls;
   char token[64];
-  snprintf(token, sizeof token, "/dev/null/discover-tls-%llu-%d", (unsigned long long)dsc_tls_id(tls),
-           attempt->request.http2 ? 2 : 1);
+  snprintf(token, sizeof token, "/dev/null/discover-tls-%llu-%d%s", (unsigned long long)dsc_tls_id(tls),
+           attempt->request.http2 ? 2 : 1, dsc_http_is_alone(attempt) ? "-alone" : "");
   bool verifies = dsc_tls_verifies(tls);
   curl_easy_setopt(attempt->easy, CURLOPT_SSL_VERIFYPEER, (long)verifies);
   curl_easy_setopt(attempt->easy, CURLOPT_SSL_VERIFYHOST, verifies ? 2L : 0L);
@@ -104,16 +105,20 @@ void dsc_http_wire_set_version(dsc_http_attempt *attempt) {
 static CURLcode set_node(dsc_http_attempt *attempt) {
   const dsc_http_request *request = &attempt->request;
   uint64_t tls = request->tls ? dsc_tls_id(request->tls) : 0;
-  bool same = tls == attempt->set_tls && request->http2 == attempt->set_http2;
+  bool alone = dsc_http_is_alone(attempt);
+  bool same = tls == attempt->set_tls && request->http2 == attempt->set_http2 && alone == attempt->set_alone;
   if (same && strcmp(attempt->set_addr, request->addr) == 0) return CURLE_OK;
   size_t n = strlen(request->addr);
   if (n >= sizeof attempt->set_addr) return CURLE_URL_MALFORMAT;
-  const char *name = request->tls ? dsc_tls_server_name(request->tls) : request->http2 ? H2C_HOST : NULL;
+  const char *name = request->tls     ? dsc_tls_server_name(request->tls)
+                     : request->http2 ? (alone ? H2C_HOST_ALONE : H2C_HOST)
+                                      : NULL;
   CURLcode rc = set_url(attempt, name);
   if (rc == CURLE_OK && !same && request->tls) rc = set_tls(attempt);
   if (rc != CURLE_OK) return rc;
   attempt->set_tls = tls;
   attempt->set_http2 = request->http2;
+  attempt->set_alone = alone;
   memcpy(attempt->set_addr, request->addr, n + 1);
   return CURLE_OK;
 }

@@ -336,6 +336,13 @@ TEST(a_stream_may_open_before_all_was_sent) {
     }
     dsc_result *result = host_stream(&h, &request, &stream);
     memset(flat, 'x', 3000000); /* it was borrowed for the call only */
+    if (i == 1 && !stream) {    /* it failed before the headers were there */
+      expect_result(result, DSC_ECALLBACK, 0, 1);
+      dsc_result_free(result);
+      dsc_body_free(body);
+      free(flat);
+      continue;
+    }
     expect_result(result, DSC_OK, 200, 1);
     dsc_result_free(result);
     uint64_t got = stream_drink(&h, stream, &err);
