@@ -37,7 +37,7 @@ describe("wss", function()
     return why
   end
 
-  it("talks as without TLS #core", function()
+  it("talks as without TLS #api #core", function()
     local s = server(pki.server)
     local d = client{ s }
     local w = assert(d:open("svc", "/echo"))
