@@ -17,10 +17,11 @@ describe("#api gc", function()
     return {
       d = d, node = d:pick "app", ac = d:app_client "app", caller = d:from { headers = { ["x-user-id"] = "u" } },
       result = d:get("app", "/echo"), nodes = d:get_app_nodes "app", secret = discover.secret "x",
+      websocket = assert(d:open("app", "/ws/echo")),
     }
   end
 
-  local names = { "d", "node", "ac", "caller", "result", "nodes", "secret" }
+  local names = { "d", "node", "ac", "caller", "result", "nodes", "secret", "websocket" }
 
   it("collects in any order", function()
     for first = 1, #names do
@@ -32,6 +33,7 @@ describe("#api gc", function()
         if all.result then assert.equal(200, all.result.status) end
         if all.node then assert.equal(s.addr, all.node.addr) end
         if all.caller then assert.is_true(all.caller:get("app", "/echo").ok) end
+        if all.websocket then assert.same({ true, "hi" }, { all.websocket:send "hi", (all.websocket:receive()) }) end
       end
     end
   end)
