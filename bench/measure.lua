@@ -77,10 +77,10 @@ function measure.judge(rows)
 end
 
 function measure.print_table(rows)
-  local lines, width = { COLUMNS }, {}
+  local lines, width = { COLUMNS }, { 1, 1, 1, 1, 1, 1, 1, 1 }
   for _, row in ipairs(rows) do lines[#lines + 1] = cells(row) end
   for _, line in ipairs(lines) do
-    for i, text in ipairs(line) do width[i] = math.max(width[i] or 0, #text) end
+    for i, text in ipairs(line) do width[i] = math.max(width[i], #text) end
   end
   for _, line in ipairs(lines) do
     local out = {}

@@ -13,7 +13,11 @@
 
 int luaopen_discover_bench_peers(lua_State *L);
 
-/* ---- raw libcurl: one easy handle, reused ---- */
+/* ---- raw libcurl: one easy handle of each kind, reused ---- */
+
+typedef enum curl_kind { PLAIN, SAME, H2C, CURL_KINDS } curl_kind;
+
+static size_t bytes;
 
 static size_t take(char *data, size_t size, size_t n, void *ud) {
   (void)data;
@@ -21,20 +25,37 @@ static size_t take(char *data, size_t size, size_t n, void *ud) {
   return size * n;
 }
 
-/* curl(url, n) -> seconds. The handle lives as long as the process. */
+/* PLAIN: nothing but what a call needs; the others send what the core sends. */
+static CURL *make_easy(curl_kind kind) {
+  CURL *easy = curl_easy_init();
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &bytes);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 10000L);
+  if (kind == PLAIN) return easy;
+  struct curl_slist *headers = curl_slist_append(NULL, "X-Request-Id: 0123456789abcdef");
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 1000L);
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                   (long)(kind == H2C ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_1_1));
+  return easy;
+}
+
+/* curl("plain" | "same" | "h2c", url, n) -> seconds. The handles live as long as the process. */
 static int peers_curl(lua_State *L) {
-  static CURL *easy;
-  static size_t bytes;
-  const char *url = luaL_checkstring(L, 1);
-  lua_Integer n = luaL_checkinteger(L, 2);
-  if (!easy) {
-    easy = curl_easy_init();
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &bytes);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 10000L);
-  }
+  static const char *const names[] = {"plain", "same", "h2c", NULL};
+  static CURL *handles[CURL_KINDS];
+  int kind = luaL_checkoption(L, 1, NULL, names);
+  const char *url = luaL_checkstring(L, 2);
+  lua_Integer n = luaL_checkinteger(L, 3);
+  bool first = !handles[kind];
+  if (first) handles[kind] = make_easy((curl_kind)kind);
+  CURL *easy = handles[kind];
   curl_easy_setopt(easy, CURLOPT_URL, url);
+  if (first) curl_easy_perform(easy);
+  /* libcurl 7.88 would greet anew on a connection that it has greeted already */
+  if (kind == H2C) curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_0);
   uint64_t start = dsc_clock_now_ns();
   for (lua_Integer i = 0; i < n; i++) {
     CURLcode code = curl_easy_perform(easy);

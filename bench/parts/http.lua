@@ -1,14 +1,14 @@
--- http - one GET at a time, kept alive, of a small static answer of a local nginx.
+-- http - one GET at a time, kept alive, of a small static answer of a local nginx, over HTTP/1.1 and h2c.
 local discover = require "discover"
 local http_client = require "http.client"
 local http_headers = require "http.headers"
 local measure = require "bench.measure"
+local nginx = require "spec.support.nginx"
 local peers = require "discover_bench_peers"
-local service = require "spec.support.service"
 local socket_http = require "socket.http"
 
-local function with_discover(addr)
-  local d = assert(discover.new())
+local function with_discover(addr, config)
+  local d = assert(discover.new { calls = { bench = config or {} } })
   assert(d:set_node("bench", addr, 100))
   return function(n)
     for _ = 1, n do
@@ -50,13 +50,19 @@ local function with_lua_http(addr)
 end
 
 return function(settings)
-  local nginx = service.nginx { ["/"] = ("x"):rep(100) }
+  local conf = ("    access_log off; location = / { return 200 %s; }"):format(("x"):rep(100))
+  local server = nginx.start { servers = { h1 = { conf = conf }, h2c = { conf = conf, http2 = true } } }
+  local h1, h2c = server.h1.addr, server.h2c.addr
   -- Short rounds, many of them: what else the machine does then hits ours and the peer alike.
   local n = settings.count(1000, 300)
   local few = math.max(50, n // 4)
-  local ours, luasocket, lua_http = with_discover(nginx.addr), with_luasocket(nginx.addr), with_lua_http(nginx.addr)
+  local ours, ours_h2c = with_discover(h1), with_discover(h2c, { http2 = true })
+  local luasocket, lua_http = with_luasocket(h1), with_lua_http(h1)
 
-  local cpu = { curl = {}, core = {}, lua = {}, luasocket = {}, lua_http = {} }
+  local cpu = setmetatable({}, { __index = function(t, name)
+    t[name] = {}
+    return t[name]
+  end })
 
   -- Microseconds of one call, and aside the processor time that this process spends on it.
   local function per_call(name, fn, count)
@@ -69,9 +75,12 @@ return function(settings)
   end
 
   local figures = measure.rounds(settings.rounds, {
-    per_call("curl", function() peers.curl("http://" .. nginx.addr .. "/", n) end, n),
-    per_call("core", function() peers.core(nginx.addr, "/", n) end, n),
+    per_call("curl", function() peers.curl("plain", "http://" .. h1 .. "/", n) end, n),
+    per_call("core", function() peers.core(h1, "/", n) end, n),
+    per_call("same", function() peers.curl("same", "http://" .. h1 .. "/", n) end, n),
     per_call("lua", ours, n),
+    per_call("curl_h2c", function() peers.curl("h2c", "http://" .. h2c .. "/", n) end, n),
+    per_call("lua_h2c", ours_h2c, n),
     per_call("luasocket", luasocket, few),
     per_call("lua_http", lua_http, few),
   })
@@ -86,11 +95,15 @@ return function(settings)
     }
   end
   local target = measure.at_most(1.10, "ratio", "<= 1.10 x peer")
+  local plain, same = "curl_easy_perform in C, handle reused", "it sends the same headers"
   return {
-    row("GET, d:get from Lua", "lua", "curl", "curl_easy_perform in C, handle reused", target),
-    row("GET, the core from C", "core", "curl", "curl_easy_perform in C, handle reused", target),
-    row("its processor time, from Lua", "lua", "curl", "the same", nil, cpu),
-    row("its processor time, from C", "core", "curl", "the same", nil, cpu),
+    row("GET, d:get from Lua", "lua", "curl", plain, target),
+    row("GET, the core from C", "core", "curl", plain, target),
+    row("GET, d:get from Lua", "lua", "same", same),
+    row("GET, the core from C", "core", "same", same),
+    row("its processor time, from Lua", "lua", "same", "the same", nil, cpu),
+    row("its processor time, from C", "core", "same", "the same", nil, cpu),
+    row("GET over h2c, d:get from Lua", "lua_h2c", "curl_h2c", same),
     row("GET, d:get from Lua", "lua", "luasocket", "LuaSocket's http.request (does not keep alive)"),
     row("GET, d:get from Lua", "lua", "lua_http", "lua-http, connection kept"),
   }
