@@ -31,7 +31,7 @@ static CURL *make_easy(curl_kind kind) {
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &bytes);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 10000L);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 600000L);
   if (kind == PLAIN) return easy;
   struct curl_slist *headers = curl_slist_append(NULL, "X-Request-Id: 0123456789abcdef");
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);

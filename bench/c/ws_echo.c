@@ -24,7 +24,7 @@ struct slot {
 
 struct session {
   unsigned first, count; /* of the ring */
-  size_t got; /* bytes of the message that is coming */
+  size_t got;            /* bytes of the message that is coming */
   struct slot *ring;
 };
 
@@ -67,9 +67,11 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 }
 
 int main(int argc, char **argv) {
-  static const struct lws_protocols protocols[] = {
-      {.name = "echo", .callback = on_event, .per_session_data_size = sizeof(struct session), .rx_buffer_size = RX_BUFFER},
-      {.name = NULL}};
+  static const struct lws_protocols protocols[] = {{.name = "echo",
+                                                    .callback = on_event,
+                                                    .per_session_data_size = sizeof(struct session),
+                                                    .rx_buffer_size = RX_BUFFER},
+                                                   {.name = NULL}};
   if (argc != 2) return 2;
   lws_set_log_level(LLL_ERR, NULL);
   struct lws_context_creation_info info = {.port = atoi(argv[1]), .iface = "127.0.0.1", .protocols = protocols};
