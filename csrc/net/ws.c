@@ -322,6 +322,8 @@ static void init_conn(dsc_ws_conn *conn, dsc_ws *ws, const dsc_ws_request *reque
                       void *ud) {
   *conn = (dsc_ws_conn){.ws = ws, .request = *request, .events = *events, .ud = ud, .begin_ms = dsc_clock_now_ms()};
   conn->tls = dsc_tls_ref(request->tls);
+  snprintf(conn->addr, sizeof conn->addr, "%s", request->addr);
+  conn->request.addr = conn->addr; /* errors name it long after the handshake */
   conn->connect_until_ms = conn->begin_ms + request->connect_timeout_ms;
   conn->open_until_ms = conn->begin_ms + request->timeout_ms;
   conn->end.code = 1006;

@@ -19,6 +19,7 @@
 #ifndef DSC_NET_WS_IMPL_H
 #define DSC_NET_WS_IMPL_H
 
+#include "base/addr.h"
 #include "base/list.h"
 #include "net/ws.h"
 #include "net/ws_frame.h"
@@ -101,7 +102,8 @@ struct dsc_ws_conn {
   dsc_link link; /* in ws->conns */
   dsc_ws *ws;
   bool counted;           /* in ws->count */
-  dsc_ws_request request; /* its pointers only until opened */
+  dsc_ws_request request; /* its pointers only until opened, but for `addr`, which is the next field */
+  char addr[DSC_ADDR_MAX];
   dsc_ws_events events;
   void *ud;
   dsc_ws_phase phase;

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <uv.h>
@@ -44,6 +45,8 @@ struct dsc_ws_line {
   bool closing;    /* inside libwebsockets' last word on it: it is not to be asked for anything */
   unsigned inside; /* callbacks of this line on the stack */
 };
+
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
 static int socket_error(const dsc_ws_line *line) {
   int error = 0;
@@ -161,9 +164,11 @@ dsc_ws_lines *dsc_ws_lines_new(dsc_loop *loop) {
   dsc_list_init(&lines->lines);
   lws_set_log_level(0, NULL);
   struct sigaction before;
+  pthread_mutex_lock(&making); /* two at once would take the other's "ignored" for what was there before */
   bool known = sigaction(SIGPIPE, NULL, &before) == 0;
   make_context(lines);
   if (known) sigaction(SIGPIPE, &before, NULL);
+  pthread_mutex_unlock(&making);
   if (lines->context) return lines;
   dsc_mem_free(lines);
   return NULL;
