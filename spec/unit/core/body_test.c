@@ -105,6 +105,24 @@ TEST(pieces_in_their_order) {
   assert_int_equal(open_files(), before);
 }
 
+TEST(goes_back_from_the_middle) {
+  dsc_why why;
+  char bytes[8];
+  dsc_http_source source;
+  write_file("0123456789", 10);
+  dsc_body *body = dsc_body_new();
+  assert_int_equal(dsc_body_add_file(body, path, &why), DSC_OK);
+  assert_int_equal(dsc_body_add_bytes(body, L("abc"), true), DSC_OK);
+  dsc_body_get_source(body, &source);
+  for (size_t n = 1; n <= 8; n++) {
+    assert_int_equal(source.read(source.ud, bytes, n), n);
+    assert_true(source.rewind(source.ud));
+    assert_reads(body, "0123456789abc", n);
+    assert_true(source.rewind(source.ud));
+  }
+  dsc_body_free(body);
+}
+
 TEST(many_pieces) {
   enum { N = 10000 };
   dsc_body *body = dsc_body_new();
@@ -455,6 +473,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_empty_one),
       cmocka_unit_test(pieces_in_their_order),
+      cmocka_unit_test(goes_back_from_the_middle),
       cmocka_unit_test(many_pieces),
       cmocka_unit_test(what_is_no_file),
       cmocka_unit_test(a_bounded_number_of_files),
