@@ -103,7 +103,7 @@ describe("#registry rediss", function()
     local plain = ("rediss://127.0.0.1:%d/15?connectTimeout=200ms&ca=%s"):format(r.port, made.ca)
     -- A plain Redis is mute, unless the bytes of the handshake happen to hold the end of a line.
     local why = trouble(plain)
-    assert.is_truthy(why:find("is it a TLS port?", 1, true) or why:find("does not speak TLS on this port", 1, true), why)
+    assert.is_truthy(why:find "is it a TLS port%?" or why:find "does not speak TLS on this port", why)
     assert.matches("is it a TLS port? then rediss://", trouble(("redis://127.0.0.1:%d/15"):format(r.tls_port)), 1, true)
     assert.same({}, monitor:lines(app))
     monitor:close()
