@@ -179,6 +179,7 @@ static void judge_tls(dsc_http_attempt *attempt, CURLcode result) {
   const char *reason = attempt->curl_text;
   long verdict = 0;
   curl_easy_getinfo(attempt->easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
+  if (verdict == 1) verdict = 0;                                  /* where curl begins: nothing was verified */
   if (result == CURLE_PEER_FAILED_VERIFICATION && verdict == 0) { /* curl's own check of the name */
     verdict = is_address(name ? name : request->host) ? DSC_TLS_WRONG_ADDRESS : DSC_TLS_WRONG_NAME;
   }
@@ -208,8 +209,19 @@ static bool is_refused_late(const dsc_http_attempt *attempt) {
   return strcasestr(text, " alert ") && (strcasestr(text, "certificate") || strcasestr(text, "unknown ca"));
 }
 
+/* Its reason may be lost when curl writes (HTTP/2's settings) before it reads. */
+static bool is_ended_early(const dsc_http_attempt *attempt, CURLcode result) {
+  bool lost = result == CURLE_HTTP2 || result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR;
+  return attempt->request.tls && lost && !attempt->sent;
+}
+
 /* Returns false when TLS is not to blame. */
 static bool judge_handshake(dsc_http_attempt *attempt, CURLcode result) {
+  if (is_ended_early(attempt, result)) {
+    dsc_http_judge_fail(attempt, DSC_ETLS, "%s ended the connection right after the TLS handshake: %s",
+                        attempt->request.addr, "it may want a client certificate that it knows");
+    return true;
+  }
   bool late = is_refused_late(attempt);
   if (!late && !is_handshake(result)) return false;
   judge_tls(attempt, result);
