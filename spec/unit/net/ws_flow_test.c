@@ -279,8 +279,9 @@ TEST(closing_with_a_full_queue_hears_the_close_frame) {
   talk_wait_closed(&t);
   assert_int_equal(t.end.err, DSC_ECLOSED);
   assert_int_equal(t.end.code, 1000);
-  assert_true(dsc_ws_receive(t.conn, &m));
-  dsc_mem_free(m.data);
+  int n = 0;
+  for (; dsc_ws_receive(t.conn, &m); n++) dsc_mem_free(m.data);
+  assert_true(n > 0 && n < 100); /* what had no place was dropped */
   talk_end(&t);
   bench_close(&b);
   peer_stop(&p);
