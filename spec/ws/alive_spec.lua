@@ -61,6 +61,19 @@ describe("alive #api", function()
     assert.equal(0, calls.node(d, s).in_flight)
   end)
 
+  it("while a sender waits, too", function()
+    local w = open("/silent", { ping = 0.2, ping_timeout = 0.3 })
+    s.p:kill "STOP"
+    local data = ("x"):rep(65536)
+    wait.within(2, function()
+      local ok, why, code
+      repeat ok, why, code = w:send(data, "binary", 5) until not ok
+      assert.equal("timeout", code, why)
+      assert.matches("ping", why)
+    end)
+    assert.equal("closed", w.state)
+  end)
+
   it("a server that is mute from the start, too", function()
     local mute = scripted.http({ "ws_accept" }, "hang")
     local d = calls.client{ mute }
