@@ -359,6 +359,48 @@ TEST(a_stream_may_open_before_all_was_sent) {
   peer_stop(&p);
 }
 
+static dsc_stream *closing;
+static int told_after;
+
+static void close_inside(tap *t) {
+  (void)t;
+  if (closing) dsc_stream_close(closing);
+}
+
+static dsc_err count_after(void *ctx, void *ud, const dsc_http_progress *progress, dsc_why *why) {
+  (void)ctx, (void)ud, (void)progress, (void)why;
+  told_after += closing && dsc_stream_ended(closing);
+  return DSC_OK;
+}
+
+TEST(a_reader_may_close_the_stream) {
+  host h;
+  peer p;
+  tap t;
+  char bytes[1000];
+  size_t n;
+  peer_start(&p, script_mirror, NULL);
+  host_new(&h, "");
+  host_patient(&h);
+  host_set(&h, "svc", p.addr, 1);
+  dsc_body *body = tap_body(&t, 50000000, 1000, true);
+  t.inside = close_inside;
+  dsc_request request = post_of(body);
+  request.on_progress = count_after;
+  closing = NULL;
+  told_after = 0;
+  dsc_stream *stream;
+  dsc_result_free(host_stream(&h, &request, &stream));
+  closing = stream;
+  assert_int_equal(stream_read(&h, stream, bytes, sizeof bytes, &n), DSC_ECLOSED);
+  assert_int_equal(told_after, 0);
+  assert_int_equal(host_in_flight(&h), 0);
+  dsc_stream_free(stream);
+  dsc_body_free(body);
+  host_free(&h);
+  peer_stop(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_file_is_sent),
@@ -371,6 +413,7 @@ int main(void) {
       cmocka_unit_test(a_reader_may_call_and_stop),
       cmocka_unit_test(a_reader_may_fork),
       cmocka_unit_test(a_stream_may_open_before_all_was_sent),
+      cmocka_unit_test(a_reader_may_close_the_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
