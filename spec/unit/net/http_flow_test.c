@@ -163,9 +163,9 @@ static void a_source_that_never_gives_is_our_fault(void **state) {
 /* ------------------------------------------------------- a peer that breaks off */
 
 static void script_too_large(peer *p, peer_conn *c) {
-  (void)p;
   peer_read_head(c);
   usleep(20000); /* the other side is in the middle of it */
+  while (c->number >= 10 && atomic_load(&p->flag) < c->number && !atomic_load(&p->stopping)) usleep(500);
   peer_say(c, "HTTP/1.1 413 Too Much\r\nContent-Length: 6\r\nConnection: close\r\n\r\nenough");
   usleep(5000);
   if (c->number >= 10) peer_reset(c); /* what a close does to a body that was not read */
@@ -189,6 +189,7 @@ static void an_early_answer_is_the_answer(void **state) {
     if (i >= 10) { /* the answer and the reset come while nobody looks */
       while (water.at < 200000) dsc_loop_run(b.loop, 1000);
       run_for(&b, 5);
+      atomic_store(&p.flag, i);
       usleep(60000);
     }
     await(&b, &s);
