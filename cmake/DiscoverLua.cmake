@@ -3,14 +3,14 @@
 # LUA_INCDIR, LIBDIR and LUADIR, as a rockspec passes them, win over pkg-config and the system's folders.
 include(GNUInstallDirs)
 
-if(DISCOVER_LUA STREQUAL "5.4")
-  set(lua_module_names lua5.4 lua-5.4 lua54)
-  set(lua_module_dir "5.4")
+if(DISCOVER_LUA MATCHES "^5\\.([1-4])$")
+  set(lua_module_names lua${DISCOVER_LUA} lua-${DISCOVER_LUA} lua5${CMAKE_MATCH_1})
+  set(lua_module_dir "${DISCOVER_LUA}")
 elseif(DISCOVER_LUA STREQUAL "luajit")
   set(lua_module_names luajit)
   set(lua_module_dir "5.1")
 else()
-  message(FATAL_ERROR "DISCOVER_LUA is \"${DISCOVER_LUA}\"; known are: 5.4, luajit")
+  message(FATAL_ERROR "DISCOVER_LUA is \"${DISCOVER_LUA}\"; known are: 5.4, 5.3, 5.2, 5.1, luajit")
 endif()
 
 add_library(discover_lua_headers INTERFACE)

@@ -16,6 +16,9 @@
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen(L, index)   lua_objlen(L, index)
 #define lua_absindex(L, index) ((index) > 0 || (index) <= LUA_REGISTRYINDEX ? (index) : lua_gettop(L) + (index) + 1)
+#ifndef LUA_OK /* LuaJIT has it */
+#define LUA_OK 0
+#endif
 #endif
 
 /* A field of a userdata: `get` finds the userdata at index 1, pushes one value and returns 1. */

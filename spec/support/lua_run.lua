@@ -2,6 +2,7 @@
 --
 --   local r = lua_run("print(require 'discover'._VERSION)")   -- r.ok r.code r.signal r.out r.err
 --   local p = lua_run.start(code, { args = {...}, env = {...} })   -- a proc, for programs that go on
+local build = require "spec.support.build"
 local proc = require "spec.support.proc"
 
 local lua_run = {}
@@ -10,25 +11,25 @@ local lua_run = {}
 -- sanitizer $DISCOVER_TEST_LOADER comes first: the dynamic loader with the sanitizer's runtime, which, unlike
 -- LD_PRELOAD, says nothing to the shells and servers that the program starts (dash dies under libtsan).
 function lua_run.interpreter(name)
-  name = name or rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
   local words = {}
   for word in (os.getenv "DISCOVER_TEST_LOADER" or ""):gmatch "%S+" do words[#words + 1] = word end
-  words[#words + 1] = proc.shell("command -v " .. name)
+  words[#words + 1] = proc.shell("command -v " .. (name or build.interpreter))
   return words
 end
 
 -- The folder of the build under test, absolute.
 function lua_run.build()
-  local build = os.getenv "DISCOVER_BUILD" or "build/dev"
-  return build:sub(1, 1) == "/" and build or proc.root() .. "/" .. build
+  return build.folder:sub(1, 1) == "/" and build.folder or proc.root() .. "/" .. build.folder
 end
 
 -- LUA_PATH and LUA_CPATH with the working tree's module and the build under test in front.
 function lua_run.paths()
-  local root, build = proc.root(), lua_run.build()
+  local root = proc.root()
   return {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;"):format(root, root, root),
-    LUA_CPATH = build .. "/lua/?.so;;",
+    LUA_CPATH = lua_run.build() .. "/lua/?.so;;",
+    -- The names that win over those two where a Lua knows them.
+    LUA_PATH_5_2 = false, LUA_CPATH_5_2 = false, LUA_PATH_5_3 = false, LUA_CPATH_5_3 = false,
     LUA_PATH_5_4 = false, LUA_CPATH_5_4 = false,
   }
 end

@@ -2,21 +2,20 @@
 --
 --   local r = native.run(code)        -- lua_run with `native` as a global of the program
 --   native.cpath()                    -- for LUA_CPATH of a program that says require "native"
+local build = require "spec.support.build"
 local lua_run = require "spec.support.lua_run"
 local proc = require "spec.support.proc"
 
 local native = {}
 
-local jit = rawget(_G, "jit")
 local folder
 
 -- Compiles it; returns the pattern for package.cpath.
 function native.cpath()
   if not folder or not proc.read_file(folder .. "/native.so") then
     folder = proc.tmpdir()
-    local include = jit and "/usr/include/luajit-2.1" or "/usr/include/lua" .. _VERSION:match "%d+%.%d+"
     local command = "cc -std=gnu11 -O1 -shared -fPIC -pthread -I%s -o %s/native.so %s/spec/support/native.c 2>&1"
-    local said = proc.shell(command:format(include, folder, proc.root()))
+    local said = proc.shell(command:format(build.headers, folder, proc.root()))
     assert(proc.read_file(folder .. "/native.so"), "native.c does not compile: " .. said)
   end
   return folder .. "/?.so"
