@@ -107,6 +107,8 @@ describe("#support proc", function()
       require "socket".sleep(100)
     ]], { cwd = proc.root(), env = { TMPDIR = proc.tmpdir() } })
     local pid = wait.until_true(function() return tonumber((r:output():match "(%d+)\n")) end, 10, "the child")
+    -- Before it is setpriv, which has not told the kernel yet.
+    wait.until_true(function() return proc.read_file("/proc/" .. pid .. "/comm") == "sleep\n" end, 10, "the program")
     r:destroy()
     wait.until_true(function()
       local text = proc.read_file("/proc/" .. pid .. "/stat")
