@@ -183,8 +183,10 @@ describe("close", function()
     assert.equal(0, node.in_flight)
     assert.equal(1006, s:closed().code)
     -- The descriptor goes when the loop next runs.
-    d:wait(0.02)
-    assert.is_true(tonumber(proc.shell "ls /proc/$PPID/fd | wc -l") < fds)
+    wait.until_true(function()
+      d:wait(0.02)
+      return tonumber(proc.shell "ls /proc/$PPID/fd | wc -l") < fds
+    end, 5, "the descriptor to go")
     assert.equal(0, d:stats().total.in_flight)
   end)
 

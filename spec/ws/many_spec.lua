@@ -17,7 +17,7 @@ describe("many", function()
       d = assert(discover.new{ log_level = "off" })
       assert(d:set_node("svc", (...), 1))]], s.addr)
     local function pass(count)
-      p:run("local n = ... " .. code .. " collectgarbage() collectgarbage() d:registered()", count)
+      p:run("local n = ... " .. code .. " collectgarbage() collectgarbage() d:wait(0.2)", count)
       local bytes, blocks, flying = p:run [[
         local s = d:stats()
         local bytes, blocks, flying = s.memory_bytes, s.memory_blocks, s.total.in_flight
