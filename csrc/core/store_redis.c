@@ -72,7 +72,8 @@ static void on_subscribed(void *ud, dsc_err err, const char *why, dsc_redis_repl
   pthread_mutex_unlock(store->lock);
 }
 
-static void on_unsubscribed(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
+/* Any answer will do. */
+static void on_ignored(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
   (void)ud;
   (void)err;
   (void)why;
@@ -124,7 +125,7 @@ static void redis_unfollow(dsc_store *base, dsc_str app) {
   if (!c) return;
   c->followed = false;
   if (c->sent && store->messages.ready) {
-    dsc_err err = send_channel(c, "UNSUBSCRIBE", on_unsubscribed);
+    dsc_err err = send_channel(c, "UNSUBSCRIBE", on_ignored);
     if (err) dsc_redis_conn_close(store->messages.conn);
   }
   unref_channel(c);
@@ -208,11 +209,36 @@ static uint32_t command_timeout(uint32_t ttl_ms) {
   return third < 200 ? 200 : third > 10000 ? 10000 : third;
 }
 
+/* ---- names for an operator's eyes */
+
+#define NAME_MAX_BYTES 200
+
+static void make_name(char *name, side *s) {
+  redis_store *store = s->store;
+  const char *use = s == &store->messages ? "messages" : "commands";
+  snprintf(name, NAME_MAX_BYTES, "discover-%s-%d%s%s", use, (int)getpid(), store->who[0] ? "-" : "", store->who);
+  s->named = store->who[0] != '\0';
+}
+
+void dsc_store_redis_introduce(redis_store *store, dsc_str app, dsc_str addr) {
+  side *s = &store->commands;
+  char name[NAME_MAX_BYTES];
+  if (s->named) return;
+  snprintf(store->who, sizeof store->who, "%.*s-%.*s", DSC_STR_ARG(app), DSC_STR_ARG(addr));
+  /* what Redis does not take in a name */
+  for (char *at = store->who; *at; at++) *at = *at < '!' || *at > '~' ? '_' : *at;
+  make_name(name, s);
+  dsc_str words[3] = {DSC_STR_LITERAL("CLIENT"), DSC_STR_LITERAL("SETNAME"), dsc_str_of(name)};
+  dsc_redis_command command = {3, words};
+  dsc_err err = dsc_redis_conn_send(s->conn, &command, 1, on_ignored, store);
+  (void)err; /* a courtesy: without memory or the right it goes by its process alone */
+}
+
 static void connect_side(side *s) {
   redis_store *store = s->store;
   bool subscriber = s == &store->messages;
-  char name[64];
-  snprintf(name, sizeof name, "discover-%s-%d", subscriber ? "messages" : "commands", (int)getpid());
+  char name[NAME_MAX_BYTES];
+  make_name(name, s);
   dsc_redis_conn_options options = {
       .host = store->config->host,
       .port = store->config->port,

@@ -18,7 +18,7 @@ typedef struct side {
   dsc_timer *retry;
   /* under the registry's lock */
   dsc_redis_conn *conn; /* NULL: waiting to try again */
-  bool ready;
+  bool ready, named;    /* named: after the node, not only after the process */
   uint32_t tries;
   uint64_t trouble_since_ms, ready_ms; /* 0: no trouble */
 } side;
@@ -35,9 +35,14 @@ struct redis_store {
   /* under the registry's lock */
   side commands, messages;
   dsc_map channels; /* app -> channel */
+  char who[128];    /* the first node that was registered, as part of a client's name; "": none yet */
   bool closing;
   uint64_t connects, disconnects, sent, errors;
 };
+
+/* Lets an operator see in CLIENT LIST whose connection that for commands is: once, and later ones from the start. Loop's
+** thread. */
+void dsc_store_redis_introduce(redis_store *store, dsc_str app, dsc_str addr);
 
 /* As `put` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);

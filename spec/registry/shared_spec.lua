@@ -46,7 +46,7 @@ describe("#registry shared", function()
     local function clients()
       local n = 0
       for line in r:cli("CLIENT", "LIST"):gmatch "[^\n]+" do
-        if line:find("name=discover%-%a+%-" .. p.pid .. " ") then n = n + 1 end
+        if line:find("name=discover%-%a+%-" .. p.pid .. "[ -]") then n = n + 1 end
       end
       return n
     end

@@ -311,6 +311,48 @@ describe("#registry wire", function()
       monitor:close()
     end)
 
+    it("an operator sees in CLIENT LIST who is connected, from the start after a reconnect", function()
+      local app = nodes.app()
+      local function names()
+        local list = {}
+        for name in r:cli("CLIENT", "LIST"):gmatch "name=(discover%S+)" do list[#list + 1] = name end
+        table.sort(list)
+        return table.concat(list, " ")
+      end
+      local function await(pattern)
+        wait.until_true(function() return names():find(pattern), names() end, 5, "names " .. pattern)
+      end
+      keep(discover.open(r:url(), { log_level = "off" }))
+      await "^discover%-commands%-%d+ discover%-messages%-%d+$"
+      open[1]:stop()
+      local d = start(app, ADDR, { log_level = "off" })
+      await("^discover%-commands%-%d+%-" .. app .. "%-127.0.0.1:8080 discover%-messages%-%d+$")
+      for _, kind in ipairs{ "normal", "pubsub" } do r:cli("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") end
+      local who = "%-%d+%-" .. app .. "%-127.0.0.1:8080"
+      await("^discover%-commands" .. who .. " discover%-messages" .. who .. "$")
+      assert.is_true(d:registered())
+    end)
+
+    it("an app that is no name for Redis gets one, a user without the right none", function()
+      local app = "größe\xff" .. nodes.app()
+      start(app, ADDR)
+      wait.until_true(function()
+        return r:cli("CLIENT", "LIST"):find "name=discover%-commands%-%d+%-gr____e_app_%d+_%-127.0.0.1:8080 "
+      end, 5, "the name")
+      local narrow = redis.start{ acl = { "user svc on >p ~* &* +@all -client" } }
+      local log = nodes.log()
+      local d = keep(discover.start(narrow:url{ user = "svc", password = "p" }, app, ADDR, { logger = log.logger }))
+      assert.is_true(d:registered())
+      -- A second answer after it.
+      d:set_weight(5)
+      wait.until_true(function() return narrow:hash(app)[ADDR] == "5" end, 5, "the weight")
+      assert.is_nil(narrow:cli("CLIENT", "LIST"):find "name=discover")
+      d:registered()
+      assert.equal(0, #log.records, log:text())
+      d:stop()
+      narrow:kill()
+    end)
+
     it("fault 11: reading 100 nodes takes two commands, reconnects are spread", function()
       local app = nodes.app()
       for i = 1, 100 do
