@@ -220,7 +220,8 @@ static void make_name(char *name, side *s) {
   s->named = store->who[0] != '\0';
 }
 
-void dsc_store_redis_introduce(redis_store *store, dsc_str app, dsc_str addr) {
+/* Names the commands' connection after its node: once, later connections have that name from the start. */
+static void introduce(redis_store *store, dsc_str app, dsc_str addr) {
   side *s = &store->commands;
   char name[NAME_MAX_BYTES];
   if (s->named) return;
@@ -232,6 +233,12 @@ void dsc_store_redis_introduce(redis_store *store, dsc_str app, dsc_str addr) {
   dsc_redis_command command = {3, words};
   dsc_err err = dsc_redis_conn_send(s->conn, &command, 1, on_ignored, store);
   (void)err; /* a courtesy: without memory or the right it goes by its process alone */
+}
+
+static dsc_err redis_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {
+  dsc_err err = dsc_store_redis_op_put(base, node, done, ud);
+  if (!err) introduce((redis_store *)base, node->app, node->addr);
+  return err;
 }
 
 static void connect_side(side *s) {
@@ -305,7 +312,7 @@ static const dsc_store_ops redis_ops = {
     .kind = "redis",
     .lasting = false,
     .start = redis_start,
-    .put = dsc_store_redis_op_put,
+    .put = redis_put,
     .touch = dsc_store_redis_op_touch,
     .remove = dsc_store_redis_op_remove,
     .read = dsc_store_redis_op_read,

@@ -40,10 +40,6 @@ struct redis_store {
   uint64_t connects, disconnects, sent, errors;
 };
 
-/* Lets an operator see in CLIENT LIST whose connection that for commands is: once, and later ones from the start. Loop's
-** thread. */
-void dsc_store_redis_introduce(redis_store *store, dsc_str app, dsc_str addr);
-
 /* As `put` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);
 

@@ -153,9 +153,7 @@ dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_
       WORDS(T(node->keep_weight ? "HSETNX" : "HSET"), node->app, node->addr, T(t.weight)),
       WORDS(L("PUBLISH"), T(t.channel), T(t.message)),
   };
-  err = send_first(o, commands, 3, on_plain);
-  if (!err) dsc_store_redis_introduce((redis_store *)base, node->app, node->addr);
-  return err;
+  return send_first(o, commands, 3, on_plain);
 }
 
 dsc_err dsc_store_redis_op_remove(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud) {

@@ -1,14 +1,18 @@
 -- Registry strings in all their spellings, and the rights that a user needs.
 local discover = require "discover"
 local nodes = require "spec.support.nodes"
+local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
 local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
--- The smallest set of rights; TRAPS of the README say the same.
-local RIGHTS = "~web* &CH_* -@all +select +hset +hsetnx +hdel +hgetall +mget +get +setex +exists +del +publish " ..
-  "+subscribe +unsubscribe +ping +auth +client|setname +eval +evalsha"
+-- The smallest set of rights, word by word from the README.
+local function rights_of(user)
+  local text = proc.read_file "README.md":match("ACL SETUSER " .. user .. " on >secret (~hello%*[^\n]+)")
+  return (text:gsub("~hello%*", "~web*"))
+end
+local RIGHTS = rights_of "hello"
 
 describe("#registry strings", function()
   local open, secured
@@ -86,6 +90,28 @@ describe("#registry strings", function()
       c:stop()
       assert.equal(0, log:count "NOPERM", log:text())
       assert.same({}, r:keys())
+    end)
+
+    it("a client's rights are enough to follow and read, metadata included", function()
+      local r = redis.start{ acl = { "user low on >p " .. rights_of "watcher" } }
+      local log = nodes.log()
+      r:add_node("web", "10.0.0.1:1", 5)
+      local c = assert(discover.open(r:url{ user = "low", password = "p" },
+        { calls = { web = {} }, resync = 0.2, logger = log.logger }))
+      assert.equal("10.0.0.1:1/5", nodes.show(c, "web"))
+      r:cli("SETEX", "web_10.0.0.2:1", 600, "zone=a")
+      r:cli("HSET", "web", "10.0.0.2:1", 7)
+      r:cli("PUBLISH", "CH_web", "10.0.0.2:1 7")
+      wait.until_true(function()
+        local node = c:get_app_nodes "web"["10.0.0.2:1"]
+        return node and node.metadata.zone == "a"
+      end, 3, "the metadata")
+      local reads = c:stats().registry.reads
+      wait.until_true(function() return c:stats().registry.reads >= reads + 2 end, 5, "reads")
+      assert.matches("name=discover%-messages", r:cli("CLIENT", "LIST"))
+      assert.equal(0, #log.records, log:text())
+      c:stop()
+      r:kill()
     end)
 
     it("without the right to remove dead rows they stay, and that is said once", function()
