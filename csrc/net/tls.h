@@ -6,7 +6,7 @@
 ** TLS 1.2 at least; verified by default against the system's authorities; SNI and the name that is checked are
 ** `server_name`, else the host that is dialed (an IP address is checked against the certificate's addresses).
 **
-** OpenSSL is spoken to in tls*.c alone; what curl and libwebsockets need of it goes through here as `void *`.
+** OpenSSL is spoken to in tls*.c alone; what curl needs of it goes through here as `void *`.
 */
 #ifndef DSC_NET_TLS_H
 #define DSC_NET_TLS_H
@@ -59,6 +59,12 @@ bool dsc_tls_expect(const dsc_tls *tls, void *ssl, const char *host);
 /* Says in words why a handshake failed: expired, wrong name, unknown authority, self-signed, not TLS at all, refused by
 ** the peer. `verify_result` is OpenSSL's (0: fine), `reason` the library's text or NULL. Any thread. */
 void dsc_tls_explain(dsc_why *why, const char *addr, long verify_result, const char *reason);
+
+/* Writes SHA-1 of `text`, which RFC 6455 wants where nothing must be kept secret. Any thread. Fails: false. */
+bool dsc_tls_sha1(uint8_t digest[20], dsc_str text);
+
+/* Writes `n` bytes as base64: 4 characters for 3 bytes, and a 0. Any thread. */
+void dsc_tls_base64(char *text, const uint8_t *bytes, size_t n);
 
 /* Begins a client's session over memory. Loop thread. Takes a reference to `tls`. Caller owns. Fails: NULL. */
 dsc_tls_session *dsc_tls_session_new(dsc_tls *tls, const char *host);

@@ -296,7 +296,7 @@ dsc_ws *dsc_ws_new(dsc_loop *loop, dsc_resolver *resolver, dsc_err *err) {
   dsc_list_init(&ws->conns);
   ws->lines = dsc_ws_lines_new(loop);
   if (ws->lines) return ws;
-  *err = DSC_EIO;
+  *err = DSC_ENOMEM;
   dsc_mem_free(ws);
   return NULL;
 }

@@ -1,11 +1,9 @@
 /*
-** ws.h - WebSocket connections (RFC 6455) over libwebsockets, on a loop of ours.
+** ws.h - WebSocket connections (RFC 6455) on a loop of ours.
 **
-** One dsc_ws per loop, made at first use: libwebsockets' context and, per distinct TLS setting, a virtual host.
-** A connection is begun, is opened or fails, and ends exactly once; callbacks come from the loop, only take notes and
-** stop it. Messages are put together here and wait in a bounded queue (then the socket is not read); what is sent
-** waits in a bounded queue too. libwebsockets is spoken to in ws*.c alone; SIGPIPE is blocked around the loop's run
-** while a context lives (by loop.c).
+** One dsc_ws per loop, made at first use. A connection is begun, is opened or fails, and ends exactly once; callbacks
+** come from the loop, only take notes and stop it. Messages are put together here and wait in a bounded queue (then the
+** socket is not read); what is sent waits in a bounded queue too. No extensions are offered, no redirects followed.
 */
 #ifndef DSC_NET_WS_H
 #define DSC_NET_WS_H
@@ -67,12 +65,10 @@ typedef struct dsc_ws_events {
   void (*closed)(void *ud, const dsc_ws_end *end);
 } dsc_ws_events;
 
-/* Makes a client on `loop`. `resolver` is borrowed. Loop thread. Caller owns. Fails: NULL (`*err`: DSC_ENOMEM,
-** DSC_EIO). */
+/* Makes a client on `loop`. `resolver` is borrowed. Loop thread. Caller owns. Fails: NULL (`*err`: DSC_ENOMEM). */
 dsc_ws *dsc_ws_new(dsc_loop *loop, dsc_resolver *resolver, dsc_err *err);
 
-/* Drops all connections without a callback, runs the loop until libwebsockets is off it, frees; NULL is allowed. Loop
-** thread, outside its run. */
+/* Drops all connections without a callback and frees; NULL is allowed. Loop thread, outside its run. */
 void dsc_ws_free(dsc_ws *ws);
 
 /* Begins a connection. `events` (copied) come inside dsc_loop_run(), never before this returns. Loop thread. Fails:

@@ -85,13 +85,21 @@ static dsc_err send_block(dsc_ws_conn *conn, dsc_str block) {
   return dsc_tls_session_write(conn->session, block, &conn->out, &why);
 }
 
+void dsc_ws_greet_accept_key(char accept[32], const char *key) {
+  char text[96];
+  uint8_t digest[20] = {0};
+  int n = snprintf(text, sizeof text, "%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
+  dsc_tls_sha1(digest, (dsc_str){text, (size_t)n});
+  dsc_tls_base64(accept, digest, sizeof digest);
+}
+
 dsc_err dsc_ws_greet(dsc_ws_conn *conn) {
   uint8_t random[16];
   char key[32];
   writer w = {0};
   if (getrandom(random, sizeof random, 0) != sizeof random) return DSC_EIO;
-  dsc_ws_line_key(key, random);
-  dsc_ws_line_accept_key(conn->accept, key);
+  dsc_tls_base64(key, random, sizeof random);
+  dsc_ws_greet_accept_key(conn->accept, key);
   if (!put_request(&w, conn, key)) return DSC_EIO;
   size_t size = w.n;
   char *block = dsc_mem_alloc(size);

@@ -6,13 +6,13 @@
 **     ws_send.c   what is sent
 **     ws_greet.c  the opening handshake: the request, the answer judged
 **     ws_frame.c  frames (pure)
-**     ws_line.c   a TCP connection on libwebsockets, which is spoken to in this file only
+**     ws_line.c   a TCP connection on the loop
 **
-** libwebsockets carries the bytes (its raw role). The WebSocket part of 4.1.6 can't be used by a client that must keep
-** to RFC 6455: it takes masked frames; where it finds an error it hangs up without a close frame and tells its user no
+** The protocol is our own: libwebsockets 4.1.6, the library at hand, can't be used by a client that must keep to
+** RFC 6455: it takes masked frames; where it finds an error it hangs up without a close frame and tells its user no
 ** more than that the connection is gone; it hides the close frame that answers ours, and turns the codes 1012 to 1014
-** into 1002; it drops a ping that comes before the last one was answered; of a refusal it shows known headers only.
-** Its own connect() leaves a libuv handle behind when the connection is refused.
+** into 1002; it drops a ping that comes before the last one was answered; of a refusal it shows known headers only. Its
+** own connect() leaves a libuv handle behind when the connection is refused.
 **
 ** Everything here belongs to the loop's thread.
 */
@@ -26,7 +26,7 @@
 
 #define DSC_WS_HEAD_BYTES_MAX (64 * 1024) /* of the handshake's answer */
 
-typedef struct dsc_ws_lines dsc_ws_lines; /* libwebsockets' context */
+typedef struct dsc_ws_lines dsc_ws_lines; /* all lines of a loop */
 typedef struct dsc_ws_line dsc_ws_line;
 
 /* Called inside the loop. None of them frees the line; dsc_ws_line_cut() may be called in each. */
@@ -37,11 +37,10 @@ typedef struct dsc_ws_line_events {
   void (*lost)(void *ud, int error); /* an errno, 0: the peer hung up; the line is gone */
 } dsc_ws_line_events;
 
-/* Makes libwebsockets' context on `loop`. Loop thread. Caller owns. Fails: NULL. */
+/* Makes room for lines on `loop`. Loop thread. Caller owns. Fails: NULL: out of memory. */
 dsc_ws_lines *dsc_ws_lines_new(dsc_loop *loop);
 
-/* Cuts what is left, runs the loop until libwebsockets is off it, frees; NULL is allowed. Loop thread, outside its
-** run. */
+/* Cuts what is left and frees; NULL is allowed. Loop thread, outside its run. */
 void dsc_ws_lines_free(dsc_ws_lines *lines);
 
 /* Begins to connect to an IP address. Loop thread. `events` is borrowed as long as the line is there. Fails: NULL
@@ -62,11 +61,8 @@ void dsc_ws_line_finish(dsc_ws_line *line);
 /* Closes without a callback; the line is gone. Loop thread, also inside a callback. NULL is allowed. */
 void dsc_ws_line_cut(dsc_ws_line *line);
 
-/* Writes the answer that a handshake with `key` must have (28 characters and a 0). Any thread. */
-void dsc_ws_line_accept_key(char accept[32], const char *key);
-
-/* Writes 16 bytes as base64 (24 characters and a 0). Any thread. */
-void dsc_ws_line_key(char key[32], const uint8_t bytes[16]);
+/* ws_greet.c: writes the answer that a handshake with `key` must have (28 characters and a 0). Any thread. */
+void dsc_ws_greet_accept_key(char accept[32], const char *key);
 
 typedef enum dsc_ws_phase {
   DSC_WS_LOOKUP,

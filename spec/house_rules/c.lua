@@ -13,7 +13,6 @@ local DOORS = {
   { "^sodium", "base/secret" },
   { "^yajl", "lua/json" },
   { "^openssl/", "net/tls" },
-  { "^libwebsockets", "net/ws" },
 }
 
 local function is_door(path, door)

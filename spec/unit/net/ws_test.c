@@ -317,7 +317,7 @@ static void script_hello(peer *p, peer_conn *c) {
   const hello *h = p->ud;
   char key[64], accept[32], text[1024];
   if (!peer_read(c) || !peer_header(c, "Sec-WebSocket-Key", key, sizeof key)) return;
-  dsc_ws_line_accept_key(accept, key);
+  dsc_ws_greet_accept_key(accept, key);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
   snprintf(text, sizeof text, h->answer, accept);

@@ -9,13 +9,13 @@
 #include "net/peer.h"
 
 /* net/ws_line.c, for the answer to a key. */
-void dsc_ws_line_accept_key(char accept[32], const char *key);
+void dsc_ws_greet_accept_key(char accept[32], const char *key);
 
 /* Reads the request and answers 101 with `extra` header lines. */
 static inline bool wsp_greet(peer_conn *c, const char *extra) {
   char key[64], accept[32], text[1024];
   if (!peer_read(c) || !peer_header(c, "Sec-WebSocket-Key", key, sizeof key)) return false;
-  dsc_ws_line_accept_key(accept, key);
+  dsc_ws_greet_accept_key(accept, key);
   snprintf(text, sizeof text,
            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
            "Sec-WebSocket-Accept: %s\r\n%s\r\n",
