@@ -61,7 +61,7 @@ local AFTER_HELLO = {
   { "answers twice", { PING = "+PONG\r\n+PONG\r\n" }, "" },
 }
 
-describe("#registry a hostile Redis", function()
+describe("a hostile Redis", function()
   -- Opens against it, waits for the log line, counts connections for a while, then lets a real Redis take the port.
   local function endure(script, expected)
     local s = scripted.start{ script }
@@ -134,8 +134,10 @@ describe("#registry a hostile Redis", function()
     d:stop()
     s:kill()
   end)
+end)
 
-  it("recovers from refusals on the same connection", function()
+describe("#registry a Redis that refuses", function()
+  it("is asked again on the same connection", function()
     local r = redis.start()
     r:cli("SET", "web", "a string")
     r:cli("SET", "other", "a string")

@@ -1,4 +1,5 @@
--- Redis over TLS: who is trusted, what is said when nobody is, and that nothing falls back to plain.
+-- Redis over TLS: who is trusted, what is said when nobody is, and that nothing falls back to plain. The other
+-- specs of registries run over TLS too, see spec/support/redis.lua.
 local certs = require "spec.support.certs"
 local discover = require "discover"
 local nodes = require "spec.support.nodes"
@@ -8,7 +9,7 @@ local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
-describe("#registry rediss", function()
+describe("rediss", function()
   local made, app, open
 
   setup(function() made = certs.make() end)
@@ -54,6 +55,21 @@ describe("#registry rediss", function()
       local r = tls{ certificate = made.named }
       assert.matches("not issued for this address", trouble(r:url()), 1, true)
       assert.is_true(start(r:url{ query = "server_name=node.test" }):registered())
+      r:kill()
+    end)
+
+    it("a server by the name or the address that is asked for: the host, or server_name", function()
+      local function url(r, query)
+        return ("rediss://localhost:%d/15?ca=%s%s"):format(r.tls_port, made.ca, query or "")
+      end
+      local r = tls()
+      assert.is_true(start(url(r)):registered())
+      assert.is_true(start(url(r, "&server_name=127.0.0.1")):registered())
+      assert.is_true(start(url(r, "&server_name=::1")):registered())
+      assert.matches("not issued for this address", trouble(url(r, "&server_name=127.0.0.2")), 1, true)
+      r:kill()
+      r = tls{ certificate = made.named }
+      assert.matches("localhost:%d+ was issued for another name", trouble(url(r)))
       r:kill()
     end)
 
@@ -110,6 +126,28 @@ describe("#registry rediss", function()
     r:kill()
   end)
 
+  it("#core a server that is mute in the handshake holds up neither start nor stop", function()
+    local r = tls()
+    r:pause()
+    local took, d = wait.within(1.5, start, r:url(), { start_timeout = 0.3 })
+    assert.is_true(took >= 0.25)
+    wait.within(1, d.stop, d)
+    r:resume()
+    r:kill()
+  end)
+
+  it("TLS 1.2 will do, 1.1 will not", function()
+    local function only(version)
+      return tls{ args = { "--tls-protocols", version, "--tls-ciphers", "DEFAULT@SECLEVEL=0" } }
+    end
+    local r = only "TLSv1.2"
+    assert.is_true(start(r:url()):registered())
+    r:kill()
+    r = only "TLSv1.1"
+    assert.matches("no common version", trouble(r:url()), 1, true)
+    r:kill()
+  end)
+
   it("does not ask a refused server in a tight loop", function()
     local r = tls{ certificate = made.expired }
     local before = tonumber(r:cli("INFO", "stats"):match "total_connections_received:(%d+)")
@@ -125,6 +163,17 @@ describe("#registry rediss", function()
   it("#core is there again when the server comes back", function()
     local r = tls()
     local d = start(r:url())
+    r:restart()
+    wait.until_true(function() return r:hash(app)[ADDR] end, 5, "the registration")
+    assert.is_true(d:ready(5))
+    r:kill()
+  end)
+
+  it("a server that was refused is trusted once its certificate was renewed", function()
+    local r = tls{ certificate = made.expired }
+    local d = start(r:url(), { start_timeout = 0.3 })
+    assert.is_false(d:registered())
+    r.options.certificate = made.server
     r:restart()
     wait.until_true(function() return r:hash(app)[ADDR] end, 5, "the registration")
     assert.is_true(d:ready(5))

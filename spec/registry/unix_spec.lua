@@ -1,4 +1,4 @@
--- Redis on a Unix socket: what is different from a port. All other registry specs run over one as well, see
+-- Redis on a Unix socket: what is different from a port. The other specs of registries run over one too, see
 -- spec/support/redis.lua.
 local discover = require "discover"
 local nodes = require "spec.support.nodes"
@@ -8,7 +8,7 @@ local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
-describe("#registry unix", function()
+describe("unix", function()
   local app, open
 
   before_each(function() app, open = nodes.app(), {} end)
