@@ -3,7 +3,7 @@
 --   examples/run examples/balancer.lua [registry]
 local discover = require "discover"
 
-local d <close> = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", { calls = { hello = {} } }))
+local d = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", { calls = { hello = {} } }))
 
 d:set_load_balancer {
   -- `nodes` holds those not yet tried in this call and not isolated; return one of them.
@@ -29,3 +29,4 @@ end
 for addr, node in pairs(d:get_app_nodes "hello") do
   print(addr, ("%.2f ms"):format((node.data.average or 0) * 1000))
 end
+d:stop()

@@ -3,7 +3,7 @@
 --   examples/run examples/client.lua [registry]
 local discover = require "discover"
 
-local d <close> = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", {
+local d = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", {
   calls = {
     hello = {
       timeout = "500ms", -- one attempt
@@ -31,3 +31,4 @@ end
 -- A table becomes JSON; the answer of any status can be looked at.
 local answer = caller:post("hello", "/orders", { item = "tea", count = 2 }, { ["Idempotency-Key"] = "order-1" })
 print("POST", answer.status, answer:header "content-type")
+d:stop() -- Lua 5.4: or `local d <close> = ...`

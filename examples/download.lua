@@ -6,7 +6,7 @@
 local discover = require "discover"
 local registry = arg[1] or discover.DEFAULT_REGISTRY
 local path, file = arg[2] or "/", arg[3]
-local d <close> = assert(discover.open(registry, { calls = { hello = { timeout = 5 } } }))
+local d = assert(discover.open(registry, { calls = { hello = { timeout = 5 } } }))
 
 -- Called as bytes come; the total is nil when the service does not tell it.
 local shown
@@ -18,10 +18,10 @@ local function progress(now, total, direction)
 end
 
 -- Returns when the headers are there: the body still is in the network, however large it is.
-local res <close> = d:request { app = "hello", path = path, stream = true, progress = progress }
+local res = d:request { app = "hello", path = path, stream = true, progress = progress }
 if not res.ok then
   print("failed", res.err or res.status, res.why)
-  return
+  return d:stop()
 end
 
 -- All or nothing: a download that breaks leaves no file behind. `timeout` is the longest silence now.
@@ -29,3 +29,4 @@ local target = file or os.tmpname()
 local ok, why = res:save(target)
 print(ok and "saved " .. target or "broken: " .. why)
 if not file then os.remove(target) end
+d:stop()

@@ -3,7 +3,7 @@
 --   examples/run examples/route.lua [registry]
 local discover = require "discover"
 
-local d <close> = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15"))
+local d = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15"))
 
 d:set_route(function(ac, request)
   -- app, method, path, data and headers may be changed. The caller's request is nil for calls made without `from`.
@@ -16,3 +16,4 @@ print(d:get("greeter", "/"))
 
 local caller = d:from { headers = { ["X-User-Id"] = "7" } }
 print(caller:get("greeter", "/"))
+d:stop()

@@ -29,7 +29,8 @@ assert(server:listen())
 addr = host .. ":" .. select(3, server:localname())
 
 -- Registered once it listens. signals: SIGTERM and Ctrl-C take the node out before the process ends.
-local d <close> = assert(discover.start(registry, "hello", addr, { weight = tonumber(arg[2] or 100), signals = true }))
+local d = assert(discover.start(registry, "hello", addr, { weight = tonumber(arg[2] or 100), signals = true }))
 print(("serving on %s, registered: %s"):format(addr, tostring(d:registered())))
 io.stdout:flush()
 assert(server:loop())
+d:stop()

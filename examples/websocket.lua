@@ -4,10 +4,10 @@
 --   examples/run examples/websocket.lua [registry]
 local discover = require "discover"
 
-local d <close> = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", { calls = { echo = {} } }))
+local d = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", { calls = { echo = {} } }))
 
 -- Opened as a call is made: the next node when one fails, headers, token, relay (caller:open) and all.
-local ws <close> = assert(d:open { app = "echo", path = "/chat", protocols = { "chat" } })
+local ws = assert(d:open { app = "echo", path = "/chat", protocols = { "chat" } })
 print("open", ws.node, ws.protocol)
 
 assert(ws:send "hello")                    -- text must be UTF-8
@@ -27,3 +27,4 @@ end)
 for i = 1, 3 do assert(ws:send("message " .. i)) end
 d:wait(1)
 print("closed", ws.state, ws.close_code, count)
+d:stop()

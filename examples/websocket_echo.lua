@@ -23,7 +23,8 @@ local server = assert(http_server.listen {
 assert(server:listen())
 local addr = host .. ":" .. select(3, server:localname())
 
-local d <close> = assert(discover.start(arg[1] or "redis://127.0.0.1:6379/15", "echo", addr, { signals = true }))
+local d = assert(discover.start(arg[1] or "redis://127.0.0.1:6379/15", "echo", addr, { signals = true }))
 print(("serving on %s, registered: %s"):format(addr, tostring(d:registered())))
 io.stdout:flush()
 assert(server:loop())
+d:stop()

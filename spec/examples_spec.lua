@@ -5,11 +5,8 @@ local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
 local wait = require "spec.support.wait"
 
--- Examples are Lua 5.4 programs (lua-http, <close>).
-local describe_54 = _VERSION == "Lua 5.4" and describe or pending
-
 local function run(name, args, env)
-  local lua = table.concat(lua_run.interpreter "lua5.4", " ")
+  local lua = table.concat(lua_run.interpreter(), " ")
   local words = { proc.root() .. "/examples/run", proc.root() .. "/examples/" .. name .. ".lua",
                   name = name, sanitize = true, env = { DISCOVER_BUILD = lua_run.build(), LUA = lua } }
   for _, word in ipairs(args or {}) do words[#words + 1] = word end
@@ -35,7 +32,7 @@ local function serve(name, args, env)
   return p, addr
 end
 
-describe_54("examples #api", function()
+describe("examples #api", function()
   local r, service, addr
 
   lazy_setup(function()

@@ -143,6 +143,7 @@ local faults = {
   { "methods-in-types", "an undocumented method", "lua/discover/types.lua", ":get(", ":set(" },
   { "types-are-meta", "no ---@meta", "lua/discover/types.lua", "---@meta\n", "" },
   { "lua-file-size", "401 lines", "lua/discover/init.lua", ("\n"):rep(401) },
+  { "lua-51", "<close>", "lua/discover/init.lua", "return", "local d <close> = nil return" },
   { "leftovers", "a comment", "lua/discover/init.lua", "-- TO" .. "DO: more\n" },
   { "machine-paths", "a path", "README.md", "see /wo" .. "rk/main\n" },
 }

@@ -25,8 +25,9 @@ local function blocks()
   return list
 end
 
-local function of_54(code)
-  return code:find("<close>", 1, true) ~= nil
+-- Other Luas know no <close>; README says to leave it out there.
+local function for_this_lua(code)
+  return _VERSION == "Lua 5.4" and code or (code:gsub(" <close>", ""))
 end
 
 describe("README.md #api", function()
@@ -40,8 +41,7 @@ describe("README.md #api", function()
 
   for _, block in ipairs(blocks()) do
     it("runs: line " .. block.line, function()
-      if of_54(block.code) and _VERSION ~= "Lua 5.4" then return pending "Lua 5.4 only" end
-      local code = block.code:gsub("redis://127%.0%.0%.1:6379/15", (r:url():gsub("%%", "%%%%")))
+      local code = for_this_lua(block.code):gsub("redis://127%.0%.0%.1:6379/15", (r:url():gsub("%%", "%%%%")))
       local done = lua_run(code)
       assert.is_true(done.ok, ("line %d: exit %s\n%s%s"):format(block.line, tostring(done.code), done.out, done.err))
       assert.equal("", done.err)

@@ -65,6 +65,23 @@ rule("lua-file-size", "files", "at most 400 lines in lua/", function(tree, offen
   return count
 end)
 
+-- What users get and copy must run on every Lua. One run of luac for all files: it stops at the first that is wrong.
+rule("lua-51", "files", "lua/ and examples/ are Lua 5.1 (luac5.1 -p)", function(tree, offend)
+  local names = {}
+  for _, path in ipairs(tree.files) do
+    if path:find "^lua/.*%.lua$" or path:find "^examples/.*%.lua$" then names[#names + 1] = "'" .. path .. "'" end
+  end
+  if #names == 0 then return 0 end
+  local pipe = io.popen(("cd '%s' && command -v luac5.1 && luac5.1 -p %s 2>&1"):format(tree.root,
+    table.concat(names, " ")))
+  local said = pipe:read "a"
+  pipe:close()
+  if said == "" then return 0, "luac5.1 is not installed" end
+  local path, line, what = said:match "\nluac5.1: ([^\n]-):(%d+): ([^\n]*)"
+  if path then offend(path, line, what) end
+  return #names
+end)
+
 -- Written apart, so that this file does not offend.
 local LEFTOVERS = { "TO" .. "DO", "FIX" .. "ME", "XX" .. "X%f[^%w_]" }
 local FOLDERS = { "/wo" .. "rk%f[^%w_]", "/tmp/bash" .. "_jobs", "/ho" .. "me/%w", "/ro" .. "ot/" }

@@ -1,9 +1,11 @@
--- build - which build of the module and which Lua belong together. Also read by .busted, where require finds nothing yet.
+-- build - which build of the module and which Lua belong together.
 --
---   build.folder        -- $DISCOVER_BUILD, else that of the running Lua: build/dev for 5.4, build/lua51, build/luajit ...
+--   build.folder        -- $DISCOVER_BUILD, else that of the running Lua: build/dev for 5.4, build/lua51, build/luajit
 --   build.interpreter   -- the program that loads that build
 --   build.headers       -- the folder of its header files
 --   build.asked         -- whether the running Lua was chosen by whoever started it
+--
+-- Read by .busted too, where require finds nothing yet.
 local build = {}
 
 local jit = rawget(_G, "jit")
