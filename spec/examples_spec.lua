@@ -1,6 +1,8 @@
 -- Every program in examples/ is run here, as its first lines say, against a private Redis.
+local certs = require "spec.support.certs"
 local http = require "spec.support.http"
 local lua_run = require "spec.support.lua_run"
+local nginx = require "spec.support.nginx"
 local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
 local wait = require "spec.support.wait"
@@ -94,6 +96,18 @@ describe("examples #api", function()
     assert.matches("download %d+ bytes %(100 %%%)", text)
     assert.matches("saved " .. file:gsub("%p", "%%%0"), text)
     assert.matches("failed\tno_node", output("download", { redis.start():url() }))
+  end)
+
+  it("tls: with an authority of one's own", function()
+    local made = certs.make()
+    local n = nginx.start{ servers = { node = { http2 = true, cert = made.named } } }
+    r:add_node("secure", n.node.addr)
+    local text = output("tls", { r:url(), "secure", made.ca, "node.test" })
+    assert.matches("HTTP/2\tfrom\t" .. n.node.addr:gsub("%p", "%%%0"), text)
+    local stranger = output("tls", { r:url(), "secure", made.foreign_ca, "node.test" })
+    assert.matches("failed\ttls\t.*unknown authority", stranger)
+    assert.matches("failed\ttls\t", output("tls", { r:url(), "secure", made.ca }))
+    n:kill()
   end)
 
   it("easy_start: all from the environment", function()
