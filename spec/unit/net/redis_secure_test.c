@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "net/redis_probe.h"
+#include "support/tls_files.h"
 
 #define GREETING "+OK\r\n+OK\r\n+PONG\r\n"
 #define PASSWORD "hunter2-of-the-test"
@@ -23,44 +24,6 @@ static atomic_int wiped; /* how often memory with the password in it was wiped *
 void sodium_memzero(void *const memory, const size_t n) {
   if (n > 0 && memmem(memory, n, PASSWORD, strlen(PASSWORD))) atomic_fetch_add(&wiped, 1);
   explicit_bzero(memory, n);
-}
-
-static char folder[64];
-
-static const char *path(const char *name) {
-  static char ring[8][128];
-  static unsigned next;
-  char *place = ring[next++ % 8];
-  snprintf(place, sizeof ring[0], "%s/%s", folder, name);
-  return place;
-}
-
-static void shell(const char *command) {
-  char line[1024];
-  snprintf(line, sizeof line, "cd %s && { %s; } >log 2>&1", folder, command);
-  if (system(line) != 0) fail_msg("failed: %s", command);
-}
-
-#define NEW_KEY "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-
-static int make_files(void **state) {
-  (void)state;
-  signal(SIGPIPE, SIG_IGN); /* for the server's side */
-  snprintf(folder, sizeof folder, "/tmp/redis_secure_test.XXXXXX");
-  if (!mkdtemp(folder)) return -1;
-  shell("openssl req -x509 " NEW_KEY "-keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=CA:TRUE");
-  shell("openssl req -x509 " NEW_KEY "-keyout other.key -out other.pem -subj /CN=other");
-  shell("openssl req -new " NEW_KEY "-keyout node.key -out node.csr -subj /CN=node");
-  shell("echo subjectAltName=DNS:node.test,IP:127.0.0.1 >node.ext");
-  shell("openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -set_serial 1 -extfile node.ext -out node.pem");
-  return 0;
-}
-
-static int remove_files(void **state) {
-  char line[128];
-  (void)state;
-  snprintf(line, sizeof line, "rm -r %s", folder);
-  return system(line);
 }
 
 /* ---- the server */
@@ -153,8 +116,8 @@ static void begin(server *s, server how) {
   s->fd = test_listen(0, &s->port);
   if (!s->text) s->text = GREETING;
   s->context = SSL_CTX_new(TLS_server_method());
-  SSL_CTX_use_certificate_file(s->context, path("node.pem"), SSL_FILETYPE_PEM);
-  SSL_CTX_use_PrivateKey_file(s->context, path("node.key"), SSL_FILETYPE_PEM);
+  SSL_CTX_use_certificate_file(s->context, tls_file("node.pem"), SSL_FILETYPE_PEM);
+  SSL_CTX_use_PrivateKey_file(s->context, tls_file("node.key"), SSL_FILETYPE_PEM);
   pthread_create(&s->thread, NULL, serve, s);
 }
 
@@ -168,7 +131,7 @@ static void end(server *s) {
 /* ---- tests */
 
 static dsc_tls *get_tls(const char *ca, const char *server_name) {
-  dsc_tls_config config = {.ca = (char *)(uintptr_t)path(ca), .server_name = (char *)(uintptr_t)server_name};
+  dsc_tls_config config = {.ca = (char *)(uintptr_t)tls_file(ca), .server_name = (char *)(uintptr_t)server_name};
   dsc_tls *tls;
   dsc_why why = {""};
   if (dsc_tls_get(&tls, &config, &why) != DSC_OK) fail_msg("%s", why.text);
@@ -341,13 +304,13 @@ static void every_allocation_may_fail(void **state) {
 static void a_unix_socket(void **state) {
   (void)state;
   probe p;
-  dsc_redis_conn_options options = {.path = path("none.sock")};
+  dsc_redis_conn_options options = {.path = tls_file("none.sock")};
   assert_true(open_probe_with(&p, &options, 300));
   run(&p, &p.downs, 2000);
   assert_int_equal(p.down, DSC_REDIS_DOWN_UNREACHABLE);
   assert_non_null(strstr(p.why, "no such file"));
   close_probe(&p);
-  options.path = path("ca.pem"); /* no socket at all */
+  options.path = tls_file("ca.pem"); /* no socket at all */
   assert_true(open_probe_with(&p, &options, 300));
   run(&p, &p.downs, 2000);
   assert_int_equal(p.down, DSC_REDIS_DOWN_UNREACHABLE);
@@ -364,5 +327,5 @@ int main(void) {
       cmocka_unit_test(a_password_is_wiped),       cmocka_unit_test(may_be_closed_at_any_time),
       cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(a_unix_socket),
   };
-  return cmocka_run_group_tests_name("redis_secure", tests, make_files, remove_files);
+  return cmocka_run_group_tests_name("redis_secure", tests, tls_files_make, tls_files_remove);
 }

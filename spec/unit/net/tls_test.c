@@ -16,46 +16,13 @@
 
 #include "base/mem.h"
 #include "net/tls.h"
-
-static char folder[64];
-
-static const char *path(const char *name) {
-  static char ring[8][128];
-  static unsigned next;
-  char *place = ring[next++ % 8];
-  snprintf(place, sizeof ring[0], "%s/%s", folder, name);
-  return place;
-}
-
-static void shell(const char *command) {
-  char line[1024];
-  snprintf(line, sizeof line, "cd %s && { %s; } >log 2>&1", folder, command);
-  if (system(line) != 0) fail_msg("failed: %s", command);
-}
-
-#define NEW_KEY "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+#include "support/tls_files.h"
 
 static int make_files(void **state) {
-  (void)state;
-  snprintf(folder, sizeof folder, "/tmp/tls_test.XXXXXX");
-  if (!mkdtemp(folder)) return -1;
-  shell("openssl req -x509 " NEW_KEY "-keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=CA:TRUE");
-  shell("openssl req -x509 " NEW_KEY "-keyout other.key -out other.pem -subj /CN=other");
-  shell("openssl req -new " NEW_KEY "-keyout node.key -out node.csr -subj /CN=node");
-  shell("echo subjectAltName=DNS:node.test,IP:127.0.0.1 >node.ext");
-  shell("openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -set_serial 1 -extfile node.ext -out node.pem");
-  shell(
-      "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -set_serial 2 -days -1 -extfile node.ext -out old.pem");
-  shell("openssl ec -in node.key -aes128 -passout pass:x -out locked.key");
-  shell("echo nothing >empty.pem");
+  if (tls_files_make(state) != 0) return -1;
+  tls_shell("openssl ec -in node.key -aes128 -passout pass:x -out locked.key");
+  tls_shell("echo nothing >empty.pem");
   return 0;
-}
-
-static int remove_files(void **state) {
-  char line[128];
-  (void)state;
-  snprintf(line, sizeof line, "rm -r %s", folder);
-  return system(line);
 }
 
 static dsc_tls_config config_of(const char *ca, const char *cert, const char *key) {
@@ -73,7 +40,8 @@ static dsc_tls *get(const char *ca, const char *server_name) {
 
 static void equal_settings_are_one(void **state) {
   (void)state;
-  dsc_tls *a = get(path("ca.pem"), NULL), *b = get(path("ca.pem"), NULL), *c = get(path("ca.pem"), "x.test");
+  dsc_tls *a = get(tls_file("ca.pem"), NULL), *b = get(tls_file("ca.pem"), NULL),
+          *c = get(tls_file("ca.pem"), "x.test");
   assert_ptr_equal(a, b);
   assert_ptr_not_equal(a, c);
   assert_true(dsc_tls_id(a) != dsc_tls_id(c));
@@ -82,7 +50,7 @@ static void equal_settings_are_one(void **state) {
   uint64_t id = dsc_tls_id(a);
   dsc_tls_unref(a);
   dsc_tls_unref(b);
-  dsc_tls *again = get(path("ca.pem"), NULL);
+  dsc_tls *again = get(tls_file("ca.pem"), NULL);
   assert_true(dsc_tls_id(again) != id);
   dsc_tls_unref(again);
   dsc_tls_unref(c);
@@ -90,10 +58,10 @@ static void equal_settings_are_one(void **state) {
 
 static void a_renewed_file_is_another_setting(void **state) {
   (void)state;
-  shell("cp ca.pem moving.pem");
-  dsc_tls *a = get(path("moving.pem"), NULL);
-  shell("cp ca.pem new.pem && mv new.pem moving.pem");
-  dsc_tls *b = get(path("moving.pem"), NULL);
+  tls_shell("cp ca.pem moving.pem");
+  dsc_tls *a = get(tls_file("moving.pem"), NULL);
+  tls_shell("cp ca.pem new.pem && mv new.pem moving.pem");
+  dsc_tls *b = get(tls_file("moving.pem"), NULL);
   assert_ptr_not_equal(a, b);
   dsc_tls_unref(a);
   dsc_tls_unref(b);
@@ -110,11 +78,11 @@ static void refused(dsc_tls_config config, const char *expected) {
 static void files_that_are_no_use(void **state) {
   (void)state;
   refused(config_of("/no/such/ca.pem", NULL, NULL), "tls.ca: /no/such/ca.pem cannot be read");
-  refused(config_of(path("empty.pem"), NULL, NULL), "holds no certificates");
-  refused(config_of(NULL, path("empty.pem"), path("node.key")), "tls.cert: ");
-  refused(config_of(NULL, path("node.pem"), path("empty.pem")), "tls.key: ");
-  refused(config_of(NULL, path("node.pem"), path("ca.key")), "is not the private key of the certificate");
-  refused(config_of(NULL, path("node.pem"), path("locked.key")), "is encrypted");
+  refused(config_of(tls_file("empty.pem"), NULL, NULL), "holds no certificates");
+  refused(config_of(NULL, tls_file("empty.pem"), tls_file("node.key")), "tls.cert: ");
+  refused(config_of(NULL, tls_file("node.pem"), tls_file("empty.pem")), "tls.key: ");
+  refused(config_of(NULL, tls_file("node.pem"), tls_file("ca.key")), "is not the private key of the certificate");
+  refused(config_of(NULL, tls_file("node.pem"), tls_file("locked.key")), "is encrypted");
 }
 
 /* ------------------------------------------------------------------ sessions */
@@ -128,9 +96,9 @@ typedef struct server {
 static server serve(const char *cert, bool wants_client) {
   server s = {.context = SSL_CTX_new(TLS_server_method())};
   SSL_CTX_use_certificate_file(s.context, cert, SSL_FILETYPE_PEM);
-  SSL_CTX_use_PrivateKey_file(s.context, path("node.key"), SSL_FILETYPE_PEM);
+  SSL_CTX_use_PrivateKey_file(s.context, tls_file("node.key"), SSL_FILETYPE_PEM);
   if (wants_client) {
-    SSL_CTX_load_verify_file(s.context, path("ca.pem"));
+    SSL_CTX_load_verify_file(s.context, tls_file("ca.pem"));
     SSL_CTX_set_verify(s.context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
   }
   s.ssl = SSL_new(s.context);
@@ -174,8 +142,8 @@ static dsc_err shake(server *s, dsc_tls_session *session, dsc_why *why) {
 }
 
 static dsc_err meet(const char *cert, const char *ca, const char *server_name, const char *host, dsc_why *why) {
-  server s = serve(path(cert), false);
-  dsc_tls *tls = get(path(ca), server_name);
+  server s = serve(tls_file(cert), false);
+  dsc_tls *tls = get(tls_file(ca), server_name);
   dsc_tls_session *session = dsc_tls_session_new(tls, host);
   dsc_err err = shake(&s, session, why);
   assert_true(err != DSC_OK || dsc_tls_session_is_open(session));
@@ -206,7 +174,7 @@ static void a_plain_server(void **state) {
   dsc_buf out;
   (void)state;
   dsc_buf_init(&out, 0);
-  dsc_tls *tls = get(path("ca.pem"), NULL);
+  dsc_tls *tls = get(tls_file("ca.pem"), NULL);
   dsc_tls_session *session = dsc_tls_session_new(tls, "127.0.0.1");
   assert_int_equal(DSC_OK, dsc_tls_session_handshake(session, "127.0.0.1:1", &out, &why));
   dsc_tls_session_take(session, DSC_STR_LITERAL("-ERR Protocol error\r\n"));
@@ -224,8 +192,8 @@ static void bytes_both_ways(void **state) {
   size_t n;
   (void)state;
   dsc_buf_init(&out, 0);
-  server s = serve(path("node.pem"), false);
-  dsc_tls *tls = get(path("ca.pem"), NULL);
+  server s = serve(tls_file("node.pem"), false);
+  dsc_tls *tls = get(tls_file("ca.pem"), NULL);
   dsc_tls_session *session = dsc_tls_session_new(tls, "node.test");
   assert_int_equal(DSC_OK, shake(&s, session, &why));
   assert_int_equal(DSC_OK, dsc_tls_session_write(session, DSC_STR_LITERAL("ping"), &out, &why));
@@ -259,8 +227,9 @@ static void a_certificate_of_ones_own(void **state) {
   (void)state;
   dsc_buf_init(&out, 0);
   for (int with = 0; with < 2; with++) {
-    server s = serve(path("node.pem"), true);
-    dsc_tls_config config = config_of(path("ca.pem"), with ? path("node.pem") : NULL, with ? path("node.key") : NULL);
+    server s = serve(tls_file("node.pem"), true);
+    dsc_tls_config config =
+        config_of(tls_file("ca.pem"), with ? tls_file("node.pem") : NULL, with ? tls_file("node.key") : NULL);
     dsc_tls *tls;
     assert_int_equal(DSC_OK, dsc_tls_get(&tls, &config, &why));
     dsc_tls_session *session = dsc_tls_session_new(tls, "node.test");
@@ -276,7 +245,7 @@ static void a_certificate_of_ones_own(void **state) {
 
 static void memory_runs_out(void **state) {
   (void)state;
-  dsc_tls_config config = config_of(path("ca.pem"), NULL, NULL);
+  dsc_tls_config config = config_of(tls_file("ca.pem"), NULL, NULL);
   size_t blocks, after, bytes;
   dsc_mem_usage(&blocks, &bytes);
   for (size_t i = 1;; i++) {
@@ -306,5 +275,5 @@ int main(void) {
       cmocka_unit_test(a_certificate_of_ones_own),
       cmocka_unit_test(memory_runs_out),
   };
-  return cmocka_run_group_tests_name("tls", tests, make_files, remove_files);
+  return cmocka_run_group_tests_name("tls", tests, make_files, tls_files_remove);
 }

@@ -4,47 +4,9 @@
 #include <openssl/ssl.h>
 
 #include "net/ws_support.h"
+#include "support/tls_files.h"
 
-static char folder[64];
 static SSL_CTX *server;
-
-static const char *path(const char *name) {
-  static char ring[8][128];
-  static unsigned next;
-  char *place = ring[next++ % 8];
-  snprintf(place, sizeof ring[0], "%s/%s", folder, name);
-  return place;
-}
-
-static void shell(const char *command) {
-  char line[1024];
-  snprintf(line, sizeof line, "cd %s && { %s; } >log 2>&1", folder, command);
-  if (system(line) != 0) fail_msg("failed: %s", command);
-}
-
-#define NEW_KEY "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-
-static int make_files(void **state) {
-  (void)state;
-  signal(SIGPIPE, SIG_IGN); /* for the server's side */
-  snprintf(folder, sizeof folder, "/tmp/ws_tls_test.XXXXXX");
-  if (!mkdtemp(folder)) return -1;
-  shell("openssl req -x509 " NEW_KEY "-keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=CA:TRUE");
-  shell("openssl req -x509 " NEW_KEY "-keyout other.key -out other.pem -subj /CN=other");
-  shell("openssl req -new " NEW_KEY "-keyout node.key -out node.csr -subj /CN=node");
-  shell("echo subjectAltName=DNS:node.test,IP:127.0.0.1 >node.ext");
-  shell("openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -set_serial 1 -extfile node.ext -out node.pem");
-  shell(
-      "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -set_serial 2 -days -1 -extfile node.ext -out old.pem");
-  return 0;
-}
-
-static int remove_files(void **state) {
-  char line[128];
-  (void)state;
-  snprintf(line, sizeof line, "rm -r %s", folder);
-  return system(line);
-}
 
 /* ------------------------------------------------------------- the server: TLS outside, a script of ws_peer.h inside */
 
@@ -104,8 +66,8 @@ static void script_tls(peer *p, peer_conn *c) {
 
 static void serve(peer *p, const char *cert, peer_script script) {
   server = SSL_CTX_new(TLS_server_method());
-  assert_int_equal(SSL_CTX_use_certificate_chain_file(server, path(cert)), 1);
-  assert_int_equal(SSL_CTX_use_PrivateKey_file(server, path("node.key"), SSL_FILETYPE_PEM), 1);
+  assert_int_equal(SSL_CTX_use_certificate_chain_file(server, tls_file(cert)), 1);
+  assert_int_equal(SSL_CTX_use_PrivateKey_file(server, tls_file("node.key"), SSL_FILETYPE_PEM), 1);
   peer_start(p, script_tls, (void *)(uintptr_t)script);
 }
 
@@ -115,7 +77,7 @@ static void serve_no_more(peer *p) {
 }
 
 static dsc_tls *trust(const char *ca, const char *server_name, bool no_verify) {
-  dsc_tls_config config = {.ca = (char *)(uintptr_t)path(ca), .no_verify = no_verify};
+  dsc_tls_config config = {.ca = (char *)(uintptr_t)tls_file(ca), .no_verify = no_verify};
   dsc_why why;
   dsc_tls *tls;
   config.server_name = (char *)(uintptr_t)server_name;
@@ -293,5 +255,5 @@ int main(void) {
       cmocka_unit_test(each_failure_says_what_it_is), cmocka_unit_test(without_verification_any_certificate_will_do),
       cmocka_unit_test(a_peer_that_speaks_no_tls),    cmocka_unit_test(a_handshake_that_hangs_is_given_up),
   };
-  return cmocka_run_group_tests(tests, make_files, remove_files);
+  return cmocka_run_group_tests(tests, tls_files_make, tls_files_remove);
 }
