@@ -1,5 +1,5 @@
 /*
-** compat.c - one Lua API for 5.1 (LuaJIT) to 5.4, and what every userdata type here needs.
+** compat.c - one Lua API for 5.1 to 5.4 and LuaJIT, and what every userdata type here needs.
 **
 ** Invariant: a userdata has at most one user value, and that is a table: 5.1 knows nothing else (its "environment").
 ** Threads: that of the lua_State.

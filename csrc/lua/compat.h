@@ -1,5 +1,8 @@
 /*
-** compat.h - one Lua API for 5.1 (LuaJIT) to 5.4, and what every userdata type here needs.
+** compat.h - one Lua API for 5.1 to 5.4 and LuaJIT, and what every userdata type here needs.
+**
+** compat-5.3 is not used: of its 1,300 lines five functions would serve here, user values of 5.4 and lua_yieldk on 5.1
+** are not among them, and each Lua would need it as a package. Nothing in C yields.
 **
 ** Every function may raise unless it says otherwise, and is called with the state of the running method: no
 ** lua_State is kept anywhere.
