@@ -45,6 +45,10 @@ static void set_up(void) {
   pthread_atfork(lock_pages, unlock_pages, unlock_pages);
 }
 
+void dsc_secret_prepare(void) {
+  pthread_once(&once, set_up);
+}
+
 /* Finds room for `n` > 0 bytes: guarded if possible, else plain. */
 static bool find_room(dsc_secret *secret, size_t n) {
   secret->bytes = sodium_works ? sodium_malloc(n) : NULL;
@@ -54,7 +58,7 @@ static bool find_room(dsc_secret *secret, size_t n) {
 }
 
 dsc_secret *dsc_secret_new(dsc_str bytes) {
-  pthread_once(&once, set_up);
+  dsc_secret_prepare();
   dsc_secret *secret = dsc_mem_zalloc(1, sizeof *secret);
   if (!secret) return NULL;
   if (bytes.n > 0 && !find_room(secret, bytes.n)) {

@@ -23,6 +23,11 @@ dsc_secret *dsc_secret_ref(dsc_secret *secret);
 /* Gives a reference back; the last one wipes and frees. NULL is allowed. Any thread. */
 void dsc_secret_unref(dsc_secret *secret);
 
+/* Sets libsodium up and brings the lock of the pages through forks from now on. Who uses secrets with a lock of its own
+** held, and takes that lock before a fork, says so to pthread_atfork() after this: handlers run last installed first,
+** and both threads must take the locks in one order. Any thread; idempotent. */
+void dsc_secret_prepare(void);
+
 /* Returns the length in bytes (0 for NULL). Any thread. */
 size_t dsc_secret_length(const dsc_secret *secret);
 

@@ -18,9 +18,10 @@
 #include "base/mem.h"
 #include "core/registry_impl.h"
 #include "net/signal.h"
+#include "net/tls.h"
 
 #define LINGER_MS 5000
-#define EXIT_MS 1000
+#define EXIT_MS   1000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dsc_link all = {&all, &all};
@@ -67,8 +68,10 @@ static void on_exit_of_process(void) {
 }
 
 static void set_up(void) {
-  /* what is installed last runs first before a fork: this lock is taken before that of the memory registries */
+  /* what is installed last runs first before a fork: this lock is taken before those that are taken under it */
   dsc_store_memory_lock();
+  dsc_secret_prepare();
+  dsc_tls_watch_forks();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   atexit(on_exit_of_process);
 }

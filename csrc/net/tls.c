@@ -36,9 +36,9 @@ struct dsc_tls {
   size_t refs;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_once_t once = PTHREAD_ONCE_INIT, fork_once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static dsc_link list;
+static dsc_link list = {&list, &list};
 static uint64_t last_id;
 
 static void lock_list(void) {
@@ -49,11 +49,18 @@ static void unlock_list(void) {
   pthread_mutex_unlock(&list_lock);
 }
 
+static void watch_forks(void) {
+  pthread_atfork(lock_list, unlock_list, unlock_list);
+}
+
+void dsc_tls_watch_forks(void) {
+  pthread_once(&fork_once, watch_forks);
+}
+
 static void set_up(void) {
   /* OpenSSL must not clean up at exit while a thread of ours still speaks TLS */
   OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
-  dsc_list_init(&list);
-  pthread_atfork(lock_list, unlock_list, unlock_list);
+  dsc_tls_watch_forks();
 }
 
 void dsc_tls_prepare(void) {

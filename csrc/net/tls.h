@@ -26,6 +26,11 @@ typedef struct dsc_tls_session dsc_tls_session;
 ** idempotent. */
 void dsc_tls_prepare(void);
 
+/* Brings the lock of the settings through forks from now on. Who calls functions of this header with a lock of its own
+** held, and takes that lock before a fork, says so to pthread_atfork() after this: handlers run last installed first,
+** and both threads must take the locks in one order. Cheap: leaves OpenSSL alone. Any thread; idempotent. */
+void dsc_tls_watch_forks(void);
+
 /* Finds or makes the setting. Any thread; reads files. Caller owns one reference. Fails: DSC_EINVALID with `why` that
 ** names the option and the file (missing, not PEM, the key does not belong to the certificate), DSC_ENOMEM. */
 dsc_err dsc_tls_get(dsc_tls **tls, const dsc_tls_config *config, dsc_why *why);

@@ -2,6 +2,7 @@
 -- specs of registries run over TLS too, see spec/support/redis.lua.
 local certs = require "spec.support.certs"
 local discover = require "discover"
+local native = require "spec.support.native"
 local nodes = require "spec.support.nodes"
 local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
@@ -166,6 +167,33 @@ describe("rediss", function()
     r:restart()
     wait.until_true(function() return r:hash(app)[ADDR] end, 5, "the registration")
     assert.is_true(d:ready(5))
+    r:kill()
+  end)
+
+  it("#core a child of a fork says forked and leaves the parent's TLS alone", function()
+    local r = tls()
+    local run = native.run(([[
+      local url, app = %q, %q
+      local d = assert(discover.start(url, app, "127.0.0.1:1", { heartbeat = 0.1, calls = { [app] = {} } }))
+      for i = 1, 3 do
+        local pid = native.fork()
+        if pid == 0 then
+          native._exit(d:get(app, "/").err == "forked" and d:stop() and 0 or 1)
+        end
+        assert(native.waitpid(pid) == 0)
+        assert(d:set_weight(i))
+        local other = assert(discover.open(url, { calls = { [app] = {} } }))
+        assert(other:pick(app))
+        other:stop()
+      end
+      assert(d:registered())
+      print(d:stats().registry.connects)
+      io.stdout:flush()
+      d:stop()
+    ]]):format(r:url(), app))
+    assert.equal("", run.err)
+    assert.equal("2\n", run.out)
+    assert.same({}, r:keys())
     r:kill()
   end)
 
