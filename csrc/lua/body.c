@@ -127,6 +127,7 @@ typedef struct reading {
 /* In protected mode, the discoverer's user value at index 1. */
 static void read_body(lua_State *L, void *ud) {
   const reading *r = ud;
+  dsc_lua_flow_push_result(L, 1, r->flow); /* stays */
   for (int i = 0; i < EMPTY_ALLOWED; i++) {
     dsc_lua_flow_push_slot(L, 1, r->flow, DSC_RESULT_DATA);
     lua_call(L, 0, 1);
@@ -142,8 +143,12 @@ static void read_body(lua_State *L, void *ud) {
 }
 
 static dsc_err on_read(void *ctx, void *ud, dsc_buf *out, dsc_why *why) {
-  reading r = {.flow = ud, .out = out};
-  return dsc_lua_hooks_protect(ctx, read_body, &r, DSC_ECALLBACK, why);
+  dsc_lua_flow *flow = ud;
+  reading r = {.flow = flow, .out = out};
+  flow->feeding = true;
+  dsc_err err = dsc_lua_hooks_protect(ctx, read_body, &r, DSC_ECALLBACK, why);
+  flow->feeding = false;
+  return err;
 }
 
 static dsc_err make_of_reader(lua_State *L, dsc_lua_flow *flow, dsc_request *request, dsc_why *why) {

@@ -40,14 +40,19 @@ void dsc_lua_flow_end(dsc_lua_result *box) {
   dsc_mem_free(flow);
 }
 
-void dsc_lua_flow_push_slot(lua_State *L, int u, const dsc_lua_flow *flow, int slot) {
+void dsc_lua_flow_push_result(lua_State *L, int u, const dsc_lua_flow *flow) {
   lua_rawgeti(L, u, DSC_U_FLOWS);
   dsc_compat_get_ptr(L, -1, flow);
   if (lua_isnil(L, -1)) luaL_error(L, "the result was collected");
+  lua_remove(L, -2);
+}
+
+void dsc_lua_flow_push_slot(lua_State *L, int u, const dsc_lua_flow *flow, int slot) {
+  dsc_lua_flow_push_result(L, u, flow);
   dsc_compat_get_user(L, -1);
   lua_rawgeti(L, -1, slot);
-  lua_replace(L, -4);
-  lua_pop(L, 2);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
 /* ---------------------------------------------------------------- progress */
@@ -72,6 +77,7 @@ static void tell(lua_State *L, const dsc_lua_flow *flow, uint64_t now, int64_t t
 static void progress_body(lua_State *L, void *ud) {
   const report *r = ud;
   dsc_http_progress now = *r->progress;
+  dsc_lua_flow_push_result(L, 1, r->flow); /* stays */
   bool has_sent = now.sent != r->flow->sent, has_received = now.received != r->flow->received;
   r->flow->sent = now.sent;
   r->flow->received = now.received;
@@ -88,7 +94,7 @@ dsc_err dsc_lua_flow_on_progress(void *ctx, void *ud, const dsc_http_progress *p
 
 /* The files of a body that nobody sends any more are closed before the collector comes. */
 static void release(dsc_lua_flow *flow) {
-  if (!dsc_stream_ended(flow->stream)) return;
+  if (flow->feeding || !dsc_stream_ended(flow->stream)) return;
   dsc_body_free(flow->source);
   flow->source = NULL;
 }

@@ -20,6 +20,7 @@ typedef struct dsc_lua_flow {
   bool over;               /* the whole stream was read */
   bool closed;             /* by close() */
   bool reading;            /* a read is under way: a callback may ask for another */
+  bool feeding;            /* the reader of `source` is under way: it may close the stream */
   char *piece;             /* DSC_LUA_FLOW_PIECE bytes, made at the first read */
   dsc_buf rest;            /* what is being put together */
 } dsc_lua_flow;
@@ -36,6 +37,10 @@ dsc_body *dsc_lua_flow_make_source(lua_State *L, dsc_lua_flow *flow);
 /* Frees the stream, then the body, then the flow of a result; without one it does nothing. Owner's thread. Raises
 ** nothing. */
 void dsc_lua_flow_end(dsc_lua_result *box);
+
+/* Pushes the flow's result; `u` as above. Who runs a callback about a flow keeps it on the stack: collected meanwhile,
+** it would take flow and body along. Owner's thread. Raises: it was collected. */
+void dsc_lua_flow_push_result(lua_State *L, int u, const dsc_lua_flow *flow);
 
 /* Pushes a slot of the user value of the flow's result; `u` as above. Owner's thread. Raises: it was collected. */
 void dsc_lua_flow_push_slot(lua_State *L, int u, const dsc_lua_flow *flow, int slot);

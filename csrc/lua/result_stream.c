@@ -25,6 +25,14 @@ static int read_body(lua_State *L, dsc_lua_result *box, size_t n) {
   return 1;
 }
 
+/* Inside a callback of a read: what that one has put together so far is not to be touched. */
+static int refuse_nested(lua_State *L, const dsc_lua_flow *flow) {
+  dsc_why why;
+  if (!flow->reading) return 0;
+  dsc_fail(&why, DSC_ECALLBACK, "read inside a callback of a read of the same stream");
+  return dsc_compat_fail(L, DSC_ECALLBACK, &why);
+}
+
 /* Whatever is there, at least one byte. */
 static int read_some(lua_State *L, dsc_lua_result *box) {
   dsc_why why = {""};
@@ -53,6 +61,8 @@ static dsc_err collect(lua_State *L, dsc_lua_flow *flow, size_t n, dsc_why *why)
 static int read_exactly(lua_State *L, dsc_lua_result *box, size_t n) {
   dsc_why why = {""};
   dsc_lua_flow *flow = box->flow;
+  int refused = refuse_nested(L, flow);
+  if (refused) return refused;
   dsc_err err = collect(L, flow, n, &why);
   if (flow->rest.err) luaL_error(L, "not enough memory");
   if (flow->rest.len > 0)
@@ -121,7 +131,8 @@ int dsc_lua_result_load(lua_State *L, dsc_lua_result *box) {
   dsc_lua_result_push_slot(L, 1, DSC_RESULT_BODY);
   bool loaded = !lua_isnil(L, -1);
   lua_pop(L, 1);
-  if (loaded) return 0;
+  int refused = loaded ? 0 : refuse_nested(L, flow);
+  if (loaded || refused) return refused;
   uint64_t limit = dsc_stream_max_body(flow->stream);
   dsc_err err = collect(L, flow, limit < SIZE_MAX / 2 ? (size_t)limit + 1 : SIZE_MAX / 2, &why);
   if (flow->rest.err) luaL_error(L, "not enough memory");

@@ -525,6 +525,63 @@ describe("the life of a stream #api", function()
     assert.equal('{"early": true}', text, tostring(res))
   end)
 
+  -- Reads the head of a request, answers, then reads on.
+  local function answers_first()
+    local answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"
+    return scripted.start{ { { "read", 60 }, { "send", answer }, "drain" } }
+  end
+
+  -- Runs the loop by calls of another app until the reader was called once more.
+  local function run_until(d, called)
+    calls.set(d, "other", { s })
+    wait.until_true(function()
+      assert.is_true(d:get("other", "/flow?bytes=1000").ok)
+      return called()
+    end)
+  end
+
+  it("that was forgotten is not collected inside its own callbacks #core", function()
+    for _, where in ipairs{ "data", "progress" } do
+      local d, forgotten, n = calls.client{ answers_first() }, false, 0
+      local function callback(name)
+        if forgotten and name == where then
+          collectgarbage()
+          collectgarbage()
+          n = n + 1
+        end
+      end
+      local res = open(d, "/", { method = "POST", progress = function() callback "progress" end, data = function()
+        callback "data"
+        return ("x"):rep(20000)
+      end })
+      assert.is_true(res.ok, tostring(res))
+      res, forgotten = nil, true -- luacheck: ignore
+      run_until(d, function() return n > 0 end)
+    end
+  end)
+
+  it("may be closed by the reader of its request's body #core", function()
+    local d, res, closed = calls.client{ answers_first() }, nil, false
+    res = open(d, "/", { method = "POST", data = function()
+      if res then closed = res:close() end
+      return ("x"):rep(20000)
+    end })
+    assert.is_true(res.ok, tostring(res))
+    run_until(d, function() return closed end)
+    assert.equal("closed", select(3, res:read()))
+  end)
+
+  it("loses nothing when a callback of a read asks for another", function()
+    for _, read in ipairs{ function(res) return res:string() end, function(res) return res:read(1000000) end } do
+      local d, res, code = client(), nil, nil
+      res = open(d, "/flow?bytes=1000000", { progress = function()
+        if res then code = select(3, read(res)) end
+      end })
+      assert.is_true(read(res) == sink.pattern(1000000))
+      assert.equal("callback", code)
+    end
+  end)
+
   it("may be open when the program ends", function()
     for _, finish in ipairs{ "", "os.exit(0)", "os.exit(0, true)", "d = nil collectgarbage() collectgarbage()",
       "error 'as it is'" } do
