@@ -72,7 +72,7 @@ describe("http2 = true without TLS", function()
       assert.is_nil(seen[name], name)
     end
     assert.equal("close", d:get("svc", "/").headers.connection or "close")
-    assert.equal(1, n:connections())
+    assert.equal(1, n:connections(nil, 2))
   end)
 
   it("and calls over HTTP/1.1 to the same node keep apart", function()
@@ -85,15 +85,15 @@ describe("http2 = true without TLS", function()
       assert.equal("2", d:get("two", "/").http_version)
       assert.equal("1.1", d:get("one", "/").http_version)
     end
-    assert.equal(2, n:connections())
+    assert.equal(2, n:connections(nil, 10))
   end)
 
   it("shares the connections of a name that is looked up", function()
     local n = nginx.start{ servers = { h2c = H2C } }
     local d = client{ "localhost:" .. n.h2c.port }
     calls.gets(d, 10)
-    assert.equal(1, n:connections())
-    assert.equal("localhost:" .. n.h2c.port, n:log()[1].host)
+    assert.equal(1, n:connections(nil, 10))
+    assert.equal("localhost:" .. n.h2c.port, n:first().host)
   end)
 
   it("goes on after nginx has ended the connection on purpose", function()
@@ -101,7 +101,7 @@ describe("http2 = true without TLS", function()
     local n = nginx.start{ upstream = service.start(), servers = servers }
     local d = client{ n.h2c }
     for i = 1, 50 do ended(d:post("svc", "/", "tea " .. i), nil, 1) end
-    assert.equal(10, n:connections())
+    assert.equal(10, n:connections(nil, 50))
   end)
 
   it("to a node that died goes to the next, without a failed call", function()

@@ -50,7 +50,7 @@ describe("ssl = true", function()
     end
     wait.until_true(function() return #n:log "tls" >= 20 end)
     assert.equal(before + 1, n:connections "tls")
-    assert.equal(n.tls.addr, n:log("tls")[1].host)
+    assert.equal(n.tls.addr, n:first("tls").host)
   end)
 
   it("with http2 = true speaks HTTP/2 where the node does, on one connection", function()
@@ -211,7 +211,7 @@ describe("a client certificate", function()
 
   it("is shown to a node that wants one", function()
     ended(client({ n.mutual }, { tls = own }):get("svc", "/"), nil, 1)
-    assert.equal("SUCCESS", n:log("mutual")[1].client)
+    assert.equal("SUCCESS", n:first("mutual").client)
     -- nginx completes the handshake and refuses the request
     assert.equal(400, client{ n.mutual }:get("svc", "/").status)
   end)

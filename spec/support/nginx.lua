@@ -4,7 +4,7 @@
 --     upstream = service,                       -- asked for everything, over HTTP/1.1; without it: "hello"
 --     servers = { h1 = {}, h2c = { http2 = true }, tls = { cert = certs.server, http2 = true, client_ca = certs.ca } },
 --   }
---   n.h1.addr  n.tls.port  n:log([name])  n:connections([name])  n:kill()  n:stop()
+--   n.h1.addr  n.tls.port  n:log([name])  n:first([name])  n:connections([name [, requests]])  n:kill()  n:stop()
 --
 -- Further fields of a server: port, conf (lines of its block). One process in the foreground, no master, a folder of
 -- its own; it runs as root and as anybody else.
@@ -118,9 +118,17 @@ function methods:log(name)
   return list
 end
 
--- On how many connections the requests came that it answered.
-function methods:connections(name)
+-- The first record of a server (of all without a name): a line is written only after the answer went out.
+function methods:first(name)
+  return wait.until_true(function() return self:log(name)[1] end, 2, "a line in nginx's log")
+end
+
+-- On how many connections the requests came that it answered; waits until there are as many requests.
+function methods:connections(name, requests)
   local seen, count = {}, 0
+  if requests then
+    wait.until_true(function() return #self:log(name) >= requests end, 2, requests .. " lines in nginx's log")
+  end
   for _, record in ipairs(self:log(name)) do
     if not seen[record.connection] then count = count + 1 end
     seen[record.connection] = true
