@@ -16,7 +16,7 @@
 #include "net/resolve.h"
 #include "net/tls.h"
 
-#define DSC_WS_MAX_CONNECTIONS 1024 /* of one dsc_ws, those included whose end nobody has freed */
+#define DSC_WS_MAX_CONNECTIONS 1024 /* of one dsc_ws that are not over */
 #define DSC_WS_LINGER_MS       500u /* for the peer to hang up, after everything was said */
 
 typedef struct dsc_ws dsc_ws;

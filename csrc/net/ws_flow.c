@@ -111,14 +111,16 @@ static bool keep_message(dsc_ws_conn *conn, bool text) {
   *item = (dsc_ws_item){.kind = text ? DSC_WS_TEXT : DSC_WS_BINARY, .data = data, .len = n};
   dsc_list_init(&item->link);
   dsc_list_push(&conn->received, &item->link);
-  conn->received_bytes += n;
+  conn->received_bytes += n + DSC_WS_ITEM_COST;
   return true;
 }
 
 /* Returns true when a message became whole. */
 static bool take_data(dsc_ws_conn *conn, const dsc_ws_seen *seen) {
-  if (conn->phase == DSC_WS_CLOSING && is_full(conn)) {
+  if (conn->phase == DSC_WS_CLOSING && is_full(conn)) conn->dropping = true;
+  if (conn->dropping) {
     dsc_buf_clear(&conn->part);
+    conn->dropping = !seen->last;
     return false;
   }
   if (dsc_buf_add_str(&conn->part, seen->data)) {
@@ -185,7 +187,7 @@ bool dsc_ws_receive(dsc_ws_conn *conn, dsc_ws_message *message) {
   if (!link) return false;
   dsc_ws_item *item = DSC_LIST_ENTRY(link, dsc_ws_item, link);
   *message = (dsc_ws_message){.kind = item->kind, .data = item->data, .len = item->len};
-  conn->received_bytes -= item->len;
+  conn->received_bytes -= item->len + DSC_WS_ITEM_COST;
   dsc_mem_free(item);
   if (conn->paused && !is_full(conn)) {
     conn->paused = false;

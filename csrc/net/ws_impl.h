@@ -24,7 +24,8 @@
 #include "net/ws.h"
 #include "net/ws_frame.h"
 
-#define DSC_WS_HEAD_BYTES_MAX (64 * 1024) /* of the handshake's answer */
+#define DSC_WS_HEAD_BYTES_MAX (64 * 1024)   /* of the handshake's answer */
+#define DSC_WS_ITEM_COST      ((size_t)128) /* of a message that waits, besides its bytes: empty ones fill queues too */
 
 typedef struct dsc_ws_lines dsc_ws_lines; /* all lines of a loop */
 typedef struct dsc_ws_line dsc_ws_line;
@@ -123,13 +124,14 @@ struct dsc_ws_conn {
   dsc_buf in;   /* bytes that were read but not looked at, while the queue is full */
   dsc_buf part; /* of the message that is coming */
   dsc_link received;
-  size_t received_bytes;
+  size_t received_bytes; /* with DSC_WS_ITEM_COST for each */
   bool paused;
+  bool dropping;                   /* the rest of a message of which something was dropped */
   uint64_t heard_ms, ping_sent_ms; /* 0: none is out */
   uint64_t last_look_ms;           /* its time is over: the socket is looked at once more until then; 0: it is not */
   /* sending */
   dsc_link sending;
-  size_t sending_bytes;
+  size_t sending_bytes, sending_count;
   dsc_buf control; /* whole frames, before anything else */
   dsc_buf out;     /* for the line */
   size_t out_done;

@@ -46,7 +46,7 @@ void dsc_ws_send_free_item(dsc_ws_item *item) {
 void dsc_ws_send_drop(dsc_ws_conn *conn) {
   for (dsc_link *link; (link = dsc_list_pop(&conn->sending));)
     dsc_ws_send_free_item(DSC_LIST_ENTRY(link, dsc_ws_item, link));
-  conn->sending_bytes = 0;
+  conn->sending_bytes = conn->sending_count = 0;
 }
 
 /* Makes the next frame of the front message. */
@@ -60,7 +60,9 @@ static bool fill_data(dsc_ws_conn *conn) {
   item->begun = true;
   item->done += n;
   conn->sending_bytes -= n;
-  if (n == left) dsc_ws_send_free_item(item);
+  if (n < left) return true;
+  conn->sending_count--;
+  dsc_ws_send_free_item(item);
   return true;
 }
 
@@ -127,8 +129,8 @@ void dsc_ws_send_flush(dsc_ws_conn *conn) {
 }
 
 static bool has_room(const dsc_ws_conn *conn, size_t n) {
-  return dsc_list_empty(&conn->sending) ||
-         (conn->sending_bytes <= conn->request.max_queued && n <= conn->request.max_queued - conn->sending_bytes);
+  size_t waiting = conn->sending_bytes + conn->sending_count * DSC_WS_ITEM_COST;
+  return waiting == 0 || (waiting <= conn->request.max_queued && n <= conn->request.max_queued - waiting);
 }
 
 bool dsc_ws_send_has_room(dsc_ws_conn *conn) {
@@ -154,6 +156,7 @@ dsc_err dsc_ws_send(dsc_ws_conn *conn, dsc_ws_kind kind, dsc_str data) {
   dsc_list_init(&item->link);
   dsc_list_push(&conn->sending, &item->link);
   conn->sending_bytes += data.n;
+  conn->sending_count++;
   if (conn->out_done == conn->out.len) dsc_ws_send_flush(conn);
   return DSC_OK;
 }

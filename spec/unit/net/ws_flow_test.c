@@ -287,6 +287,107 @@ TEST(closing_with_a_full_queue_hears_the_close_frame) {
   peer_stop(&p);
 }
 
+/* What fills the queue, then one message in many fragments while `flag` grows, then a close. */
+static void script_late_fragments(peer *p, peer_conn *c) {
+  char part[1000];
+  if (!wsp_greet(c, "")) return;
+  memset(part, 'x', sizeof part);
+  for (int i = 0; i < 300; i++)
+    if (!wsp_send(c, 0x82, part, sizeof part)) return;
+  wsp_send(c, 2, "begin", 5);
+  while (atomic_load(&p->flag) < 1) usleep(1000);
+  wsp_send(c, 0, "middle", 6);
+  while (atomic_load(&p->flag) < 2) usleep(1000);
+  wsp_send(c, 0x80, "end", 3);
+  wsp_text(c, "whole");
+  wsp_close(c, 1000, "");
+  peer_linger(c);
+}
+
+TEST(what_is_dropped_while_closing_is_dropped_whole) {
+  bench b;
+  talk t;
+  peer p;
+  dsc_ws_message m;
+  int n = 0;
+  peer_start(&p, script_late_fragments, NULL);
+  bench_open(&b);
+  dsc_ws_request request = ws_request(&p);
+  talk_open(&t, &b, &request);
+  for (int i = 0; i < 30; i++) dsc_loop_run(b.loop, 10);
+  assert_int_equal(dsc_ws_close(t.conn, 1000, L(""), 30000, &t.why), DSC_OK);
+  atomic_store(&p.flag, 1);
+  for (int i = 0; i < 10; i++) dsc_loop_run(b.loop, 20);
+  for (; dsc_ws_receive(t.conn, &m); n++) {
+    assert_int_equal(m.len, 1000);
+    dsc_mem_free(m.data);
+  }
+  assert_true(n > 0);
+  atomic_store(&p.flag, 2);
+  assert_true(talk_hear(&t, &m));
+  assert_string_equal(m.data, "whole");
+  dsc_mem_free(m.data);
+  talk_wait_closed(&t);
+  assert_int_equal(t.end.code, 1000);
+  talk_end(&t);
+  bench_close(&b);
+  peer_stop(&p);
+}
+
+/* Empty messages, many in a piece. */
+static void script_empty(peer *p, peer_conn *c) {
+  char bytes[2000];
+  if (!wsp_greet(c, "")) return;
+  for (size_t i = 0; i < sizeof bytes; i += 2) memcpy(bytes + i, (char[]){(char)0x82, 0}, 2);
+  for (int i = 0; i < 1000; i++) {
+    if (!peer_write(c, bytes, sizeof bytes)) return;
+    atomic_fetch_add(&p->requests, 1);
+  }
+  wsp_close(c, 1000, "");
+  peer_linger(c);
+}
+
+TEST(empty_messages_fill_the_queues_too) {
+  bench b;
+  talk t;
+  peer p;
+  dsc_ws_message m;
+  size_t before, now;
+  int n = 0;
+  dsc_err err = DSC_OK;
+  peer_start(&p, script_empty, NULL);
+  bench_open(&b);
+  dsc_ws_request request = ws_request(&p);
+  dsc_mem_usage(NULL, &before);
+  talk_open(&t, &b, &request);
+  for (int i = 0; i < 50; i++) dsc_loop_run(b.loop, 10);
+  dsc_mem_usage(NULL, &now);
+  assert_true(now - before < 1024 * 1024);
+  for (; talk_hear(&t, &m); n++) {
+    assert_int_equal(m.len, 0);
+    dsc_mem_free(m.data);
+  }
+  assert_int_equal(n, 1000 * 1000);
+  assert_int_equal(t.end.err, DSC_ECLOSED);
+  talk_end(&t);
+  peer_stop(&p);
+
+  peer_start(&p, script_lazy, NULL);
+  request = ws_request(&p);
+  talk_open(&t, &b, &request);
+  dsc_mem_usage(NULL, &before);
+  for (n = 0; err == DSC_OK && n < 10 * 1000 * 1000; n++) err = dsc_ws_send(t.conn, DSC_WS_TEXT, L(""));
+  assert_int_equal(err, DSC_EOVERLOAD);
+  dsc_mem_usage(NULL, &now);
+  assert_true(now - before < 1024 * 1024);
+  atomic_store(&p.flag, 1);
+  while (!t.moved) dsc_loop_run(b.loop, 5000);
+  assert_int_equal(dsc_ws_send(t.conn, DSC_WS_TEXT, L("")), DSC_OK);
+  talk_end(&t);
+  bench_close(&b);
+  peer_stop(&p);
+}
+
 /* Thirty pings in one piece, then the pongs as text. */
 static void script_pings(peer *p, peer_conn *c) {
   char bytes[30 * 4], text[256];
@@ -820,6 +921,8 @@ int main(void) {
       cmocka_unit_test(an_empty_queue_takes_any_message),
       cmocka_unit_test(a_full_receive_queue_stops_the_peer),
       cmocka_unit_test(closing_with_a_full_queue_hears_the_close_frame),
+      cmocka_unit_test(what_is_dropped_while_closing_is_dropped_whole),
+      cmocka_unit_test(empty_messages_fill_the_queues_too),
       cmocka_unit_test(every_ping_is_answered),
       cmocka_unit_test(a_silent_peer_is_given_up),
       cmocka_unit_test(a_peer_that_answers_pings_is_kept),
