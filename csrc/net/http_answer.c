@@ -147,5 +147,6 @@ size_t dsc_http_answer_body(char *bytes, size_t size, size_t count, void *ud) {
     return refuse(attempt, DSC_ETOO_LARGE, "its body is larger than max_body");
   if (dsc_buf_add(&attempt->body, bytes, n) != DSC_OK) return refuse(attempt, DSC_ENOMEM, "out of memory");
   dsc_http_flow_took(attempt, n);
+  if (dsc_http_is_h2c(attempt)) attempt->http->h2c_moved = true;
   return n;
 }

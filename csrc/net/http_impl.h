@@ -41,7 +41,8 @@ struct dsc_http {
   CURLM *multi;
   CURLSH *share; /* TLS sessions of all handles */
   dsc_timer *curl_timer;
-  dsc_timer *bell; /* delivers what became ready outside a callback of the loop */
+  dsc_timer *settler; /* goes on with what http_watch.c's settle() left */
+  dsc_timer *bell;    /* delivers what became ready outside a callback of the loop */
   dsc_link busy, waiting, ready, idle;
   dsc_link noted; /* attempts with something to tell before they end, by note_link */
   size_t active;  /* in any phase but idle */
@@ -49,8 +50,9 @@ struct dsc_http {
   size_t streams; /* in curl's hands over HTTP/2 */
   size_t sockets; /* open */
   size_t idle_count;
-  bool in_send; /* completions must wait for the bell */
-  bool due;     /* curl wants to run at once, and its timer was not started for it */
+  bool in_send;   /* completions must wait for the bell */
+  bool h2c_moved; /* bytes came over HTTP/2 without TLS since curl was last asked for more */
+  bool due;       /* curl wants to run at once, and its timer was not started for it */
   dsc_link watches[DSC_HTTP_BUCKETS];
 };
 

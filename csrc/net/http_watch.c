@@ -24,6 +24,9 @@
 
 #include "base/mem.h"
 
+#define SETTLE_ROUNDS  8
+#define SETTLE_SOCKETS 64
+
 typedef struct watch {
   dsc_link link; /* in http->watches */
   uv_poll_t poll;
@@ -45,6 +48,32 @@ static watch *find_watch(dsc_http *http, curl_socket_t fd) {
     if (w->fd == fd) return w;
   }
   return NULL;
+}
+
+/* libcurl 7.88 may leave frames that it has read from the socket in its own buffer, and asks a layer of TLS whether it
+** has more to read, but not this buffer: without TLS nothing comes back to it, and the rest of a large answer is never
+** handed over. So it is asked again until nothing more comes. (Its filter compares the buffer's two ends the wrong way
+** round; from 8.0 on the question is harmless.) */
+static void settle(dsc_http *http) {
+  curl_socket_t fds[SETTLE_SOCKETS];
+  int left;
+  for (int round = 0; round < SETTLE_ROUNDS && http->h2c_moved; round++) {
+    size_t n = 0;
+    http->h2c_moved = false;
+    for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) /* the list may change while curl is asked */
+      for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
+        const watch *w = DSC_LIST_ENTRY(at, watch, link);
+        if (w->http2 && (w->wanted & UV_READABLE) && n < SETTLE_SOCKETS) fds[n++] = w->fd;
+      }
+    for (size_t i = 0; i < n; i++)
+      if (find_watch(http, fds[i])) curl_multi_socket_action(http->multi, fds[i], CURL_CSELECT_IN, &left);
+  }
+  if (http->h2c_moved) dsc_timer_start(http->settler, 0); /* the others' turn first */
+}
+
+static void on_settle(void *ud) {
+  settle(ud);
+  dsc_http_pump(ud);
 }
 
 static void arm(watch *w, int events) {
@@ -72,6 +101,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   if (events & UV_WRITABLE) seen |= CURL_CSELECT_OUT;
   int left;
   curl_multi_socket_action(http->multi, fd, seen, &left);
+  settle(http);
   w = find_watch(http, fd);
   if (w && (w->wanted & ~w->armed)) arm(w, w->wanted);
   dsc_http_pump(http);
@@ -255,12 +285,15 @@ void dsc_http_watch_kick(dsc_http *http) {
   int left;
   http->due = false;
   curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &left);
+  settle(http);
 }
 
 dsc_err dsc_http_watch_init(dsc_http *http) {
   for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) dsc_list_init(&http->watches[i]);
   http->curl_timer = dsc_timer_new(http->loop, on_due, http);
   if (!http->curl_timer) return DSC_ENOMEM;
+  http->settler = dsc_timer_new(http->loop, on_settle, http);
+  if (!http->settler) return DSC_ENOMEM;
   http->multi = curl_multi_init();
   if (!http->multi) return DSC_EIO;
   curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -286,5 +319,6 @@ void dsc_http_watch_fini(dsc_http *http) {
     curl_multi_cleanup(http->multi);
     drop_forgotten(http);
   }
+  dsc_timer_free(http->settler);
   dsc_timer_free(http->curl_timer);
 }
