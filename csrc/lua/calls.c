@@ -80,6 +80,8 @@ static void enter_and_call(lua_State *L, const dsc_lua_target *t, call *c, dsc_l
     result->r = dsc_discoverer_call_stream(&frame.frame, &c->request, &result->flow->stream);
   else
     result->r = dsc_discoverer_call(&frame.frame, &c->request);
+  /* a result with an error gives no body: its last answer shall hold neither node nor connection */
+  if (c->stream && result->r && result->r->err) dsc_stream_close(result->flow->stream);
   dsc_lua_discoverer_leave(&frame);
 }
 

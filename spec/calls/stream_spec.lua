@@ -228,6 +228,20 @@ describe("a stream that fails #api", function()
     assert.equal("busy", res:string())
   end)
 
+  it("with answers of several nodes holds neither node nor connection", function()
+    local head = { "send", "HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nabc" }
+    local bad, worse = scripted.http("read_request", head, "hang"), scripted.http("read_request", head, "hang")
+    local d = calls.client{ bad, worse }
+    local res = open(d, "/")
+    assert.equal("all_failed", res.err)
+    assert.equal(503, res.status)
+    assert.equal("all_failed", select(3, res:read()))
+    assert.equal("all_failed", select(3, res:string()))
+    assert.equal(0, in_flight(d, bad))
+    assert.equal(0, in_flight(d, worse))
+    assert.is_true(res:close())
+  end)
+
   it("after its headers ends there: not tried again, held against the node, err says why", function()
     local other = calls.answering(200, "other")
     local d = calls.client{ { s, calls.FIRST }, { other, 1 } }
