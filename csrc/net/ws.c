@@ -171,6 +171,25 @@ static bool take_plain(dsc_ws_conn *conn, dsc_str bytes) {
   return conn->phase > DSC_WS_GREETING && dsc_ws_flow_take(conn, bytes);
 }
 
+/* TLS is over: the peer said goodbye to it, or it failed. */
+static void end_cipher(dsc_ws_conn *conn, dsc_err err, const char *why) {
+  if (err == DSC_ENOMEM && conn->opened) {
+    conn->end.err = err;
+    snprintf(conn->end.why, sizeof conn->end.why, "%s", dsc_err_text(err));
+    dsc_ws_finish(conn);
+  } else if (conn->opened) {
+    if (err != DSC_ECLOSED) snprintf(conn->end.why, sizeof conn->end.why, "%s", why);
+    conn->gone = true;
+    dsc_ws_flow_take(conn, (dsc_str){"", 0});
+  } else if (err == DSC_ENOMEM) {
+    refuse_memory(conn);
+  } else if (err == DSC_ECLOSED) {
+    dsc_ws_refuse(conn, DSC_ECONNECT, "%s closed the connection without an answer", conn->request.addr);
+  } else {
+    dsc_ws_refuse(conn, err, "%s", why);
+  }
+}
+
 static bool take_cipher(dsc_ws_conn *conn, dsc_str bytes) {
   dsc_why why = {{0}};
   char plain[PLAIN_BYTES];
@@ -185,15 +204,7 @@ static bool take_cipher(dsc_ws_conn *conn, dsc_str bytes) {
   }
   if (!conn->line || conn->phase == DSC_WS_OVER) return whole;
   dsc_ws_send_flush(conn);
-  if (err == DSC_OK) return whole;
-  if (conn->opened) {
-    if (err != DSC_ECLOSED) snprintf(conn->end.why, sizeof conn->end.why, "%s", why.text);
-    dsc_ws_flow_lost(conn, 0);
-  } else if (err == DSC_ECLOSED) {
-    dsc_ws_refuse(conn, DSC_ECONNECT, "%s closed the connection without an answer", conn->request.addr);
-  } else {
-    dsc_ws_refuse(conn, err, "%s", why.text);
-  }
+  if (err) end_cipher(conn, err, why.text);
   return whole;
 }
 

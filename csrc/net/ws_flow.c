@@ -179,6 +179,7 @@ bool dsc_ws_flow_take(dsc_ws_conn *conn, dsc_str bytes) {
   if (conn->in.len == 0 && consume(conn, &bytes)) whole = true;
   if (is_talking(conn) && (is_full(conn) && conn->phase == DSC_WS_OPEN)) hold(conn, bytes);
   if (conn->out_done == conn->out.len) dsc_ws_send_flush(conn); /* pongs */
+  if (conn->gone && !conn->paused) dsc_ws_flow_lost(conn, 0);
   return whole;
 }
 

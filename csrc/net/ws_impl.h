@@ -126,6 +126,7 @@ struct dsc_ws_conn {
   dsc_link received;
   size_t received_bytes; /* with DSC_WS_ITEM_COST for each */
   bool paused;
+  bool gone;                       /* TLS is over behind what is in `in` */
   bool dropping;                   /* the rest of a message of which something was dropped */
   uint64_t heard_ms, ping_sent_ms; /* 0: none is out */
   uint64_t last_look_ms;           /* its time is over: the socket is looked at once more until then; 0: it is not */

@@ -155,6 +155,68 @@ TEST(a_server_name_is_checked_and_sent_as_the_host) {
   serve_no_more(&p);
 }
 
+/* More messages than a queue takes, a close frame, and TLS's own goodbye, all in one piece. */
+static void script_tls_farewell(peer *p, peer_conn *c) {
+  enum { MESSAGES = 400, SIZE = 100 };
+  char bytes[MESSAGES * (SIZE + 2) + 4], key[64], accept[32], text[1024];
+  int n = 0;
+  SSL *ssl = SSL_new(server);
+  (void)p;
+  SSL_set_fd(ssl, c->fd);
+  memset(bytes, 'x', sizeof bytes);
+  for (int i = 0; i < MESSAGES; i++) memcpy(bytes + i * (SIZE + 2), (char[]){(char)0x82, SIZE}, 2);
+  memcpy(bytes + sizeof bytes - 4, (char[]){(char)0x88, 2, 0x03, (char)0xe8}, 4);
+  if (SSL_accept(ssl) == 1 && (n = SSL_read(ssl, text, sizeof text - 1)) > 0) {
+    text[n] = '\0';
+    const char *line = strstr(text, "Sec-WebSocket-Key: ");
+    snprintf(key, sizeof key, "%.24s", line ? line + 19 : "");
+    dsc_ws_greet_accept_key(accept, key);
+    n = snprintf(text, sizeof text,
+                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 "Sec-WebSocket-Accept: %s\r\n\r\n",
+                 accept);
+    BIO *held = BIO_new(BIO_s_mem()), *wire = SSL_get_wbio(ssl);
+    char *all;
+    BIO_up_ref(wire);
+    SSL_set0_wbio(ssl, held);
+    SSL_write(ssl, text, n);
+    SSL_write(ssl, bytes, sizeof bytes);
+    SSL_shutdown(ssl);
+    long size = BIO_get_mem_data(held, &all);
+    BIO_write(wire, all, (int)size);
+    BIO_free(wire);
+    peer_linger(c);
+  }
+  SSL_free(ssl);
+}
+
+TEST(what_waits_is_heard_before_the_goodbye_of_tls) {
+  bench b;
+  talk t;
+  peer p;
+  dsc_ws_message m;
+  int n = 0;
+  server = SSL_CTX_new(TLS_server_method());
+  assert_int_equal(SSL_CTX_use_certificate_chain_file(server, tls_file("node.pem")), 1);
+  assert_int_equal(SSL_CTX_use_PrivateKey_file(server, tls_file("node.key"), SSL_FILETYPE_PEM), 1);
+  peer_start(&p, script_tls_farewell, NULL);
+  bench_open(&b);
+  dsc_ws_request request = ws_request(&p);
+  request.tls = trust("ca.pem", NULL, false);
+  request.max_queued = 2000;
+  talk_open(&t, &b, &request);
+  for (int i = 0; i < 10; i++) dsc_loop_run(b.loop, 10); /* nobody receives */
+  for (; talk_hear(&t, &m); n++) dsc_mem_free(m.data);
+  assert_int_equal(n, 400);
+  talk_wait_closed(&t);
+  assert_int_equal(t.end.err, DSC_ECLOSED);
+  assert_int_equal(t.end.code, 1000);
+  talk_end(&t);
+  dsc_tls_unref(request.tls);
+  bench_close(&b);
+  serve_no_more(&p);
+}
+
 static void expect_failure(const char *cert, dsc_tls *tls, const char *words) {
   bench b;
   talk t;
@@ -251,9 +313,13 @@ TEST(a_handshake_that_hangs_is_given_up) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(messages_go_through_tls),      cmocka_unit_test(a_server_name_is_checked_and_sent_as_the_host),
-      cmocka_unit_test(each_failure_says_what_it_is), cmocka_unit_test(without_verification_any_certificate_will_do),
-      cmocka_unit_test(a_peer_that_speaks_no_tls),    cmocka_unit_test(a_handshake_that_hangs_is_given_up),
+      cmocka_unit_test(messages_go_through_tls),
+      cmocka_unit_test(a_server_name_is_checked_and_sent_as_the_host),
+      cmocka_unit_test(each_failure_says_what_it_is),
+      cmocka_unit_test(without_verification_any_certificate_will_do),
+      cmocka_unit_test(a_peer_that_speaks_no_tls),
+      cmocka_unit_test(a_handshake_that_hangs_is_given_up),
+      cmocka_unit_test(what_waits_is_heard_before_the_goodbye_of_tls),
   };
   return cmocka_run_group_tests(tests, tls_files_make, tls_files_remove);
 }
