@@ -292,6 +292,7 @@ dsc_err dsc_http_easy_prepare(dsc_http_attempt *attempt, const dsc_resolve_answe
   if (rc == CURLE_OK) dsc_http_again_set(attempt);
   if (rc == CURLE_OK) return DSC_OK;
   attempt->set_addr[0] = attempt->set_method[0] = '\0'; /* whether they were taken is not known */
+  attempt->set_tls = UINT64_MAX;
   err = rc == CURLE_OUT_OF_MEMORY ? DSC_ENOMEM : DSC_EINVALID;
   attempt->answer.ours = true;
   dsc_http_judge_fail(attempt, err, "the request to %s cannot be built: %s", request->addr, curl_easy_strerror(rc));
