@@ -104,6 +104,20 @@ static dsc_err configure_default(dsc_discoverer *d, dsc_call_config *config, dsc
   return err;
 }
 
+/* An equal config may name files that were renewed: they are looked at again. Returns DSC_OK with `*renewed` when they
+** made another setting. */
+static dsc_err renew_tls(dsc_discoverer *d, dsc_str app, const dsc_call_config *config, dsc_tls **place, bool *renewed,
+                         dsc_why *why) {
+  dsc_tls *tls;
+  dsc_err err = make_tls(&tls, app, config, why);
+  if (err) return err;
+  *renewed = tls != *place;
+  dsc_tls_unref(*renewed ? *place : tls);
+  *place = *renewed ? tls : *place;
+  if (*renewed) dsc_discoverer_clear_picks(d);
+  return DSC_OK;
+}
+
 dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why) {
   dsc_discoverer *d = frame->d;
   bool for_all = dsc_str_equal(app, DSC_STR_LITERAL("*"));
@@ -111,9 +125,12 @@ dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config 
   if (err) return err;
   dsc_app_entry *entry = for_all ? NULL : dsc_map_get(&d->apps, app);
   const dsc_call_config *old = for_all ? d->default_config : entry ? entry->config : NULL;
-  bool equal = old && dsc_call_config_equal(old, config);
-  if (!equal) err = for_all ? configure_default(d, config, why) : configure_app(d, app, entry, config, why);
-  if (changed) *changed = !equal && !err;
+  bool differs = !old || !dsc_call_config_equal(old, config);
+  if (!differs)
+    err = renew_tls(d, app, config, for_all ? &d->default_tls : &entry->tls, &differs, why);
+  else
+    err = for_all ? configure_default(d, config, why) : configure_app(d, app, entry, config, why);
+  if (changed) *changed = differs && !err;
   return err;
 }
 

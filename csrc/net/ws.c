@@ -225,17 +225,23 @@ static void on_writable(void *ud) {
 
 static bool is_ours(int error) {
   return error == EMFILE || error == ENFILE || error == ENOMEM || error == EADDRNOTAVAIL || error == ENOBUFS ||
-         error == EACCES || error == EPERM || error == EAFNOSUPPORT;
+         error == ENOSPC || error == EACCES || error == EPERM || error == EAFNOSUPPORT;
 }
 
 static void fail_addr(dsc_ws_conn *conn, int error) {
   const char *addr = conn->request.addr;
-  conn->answer.ours = is_ours(error);
+  if (!is_ours(error)) conn->node_error = conn->node_failed ? conn->node_error : error;
+  conn->node_failed = conn->node_failed || !is_ours(error);
+  if (conn->next_addr < conn->found.count) {
+    dial_next(conn);
+    return;
+  }
+  /* one address that refused says more of the node than another that this host has no way to */
+  if (conn->node_failed) error = conn->node_error;
+  conn->answer.ours = !conn->node_failed;
   if (conn->answer.ours) {
     dsc_ws_refuse(conn, error == ENOMEM ? DSC_ENOMEM : DSC_EIO, "this process cannot open a connection to %s: %s", addr,
                   strerror(error));
-  } else if (conn->next_addr < conn->found.count) {
-    dial_next(conn);
   } else {
     conn->answer.refused = error == ECONNREFUSED || error == ECONNRESET;
     dsc_ws_refuse(conn, DSC_ECONNECT, "no connection to %s: %s", addr, error ? strerror(error) : "it hung up");

@@ -111,6 +111,8 @@ struct dsc_ws_conn {
   dsc_resolve *question;
   dsc_resolve_answer found;
   size_t next_addr;
+  bool node_failed; /* an address did, and it was not our fault: node_error says how, 0: it hung up */
+  int node_error;
   uint64_t begin_ms, connect_until_ms, open_until_ms;
   /* the handshake */
   char accept[32];

@@ -216,17 +216,57 @@ describe("a client certificate", function()
     assert.equal(400, client{ n.mutual }:get("svc", "/").status)
   end)
 
+  -- With TLS 1.2 the node judges it within the handshake, so its alert always comes through.
+  local function strict_node()
+    local number = port.free()
+    local p = proc.start{ "openssl", "s_server", "-accept", "127.0.0.1:" .. number, "-cert", certs.server.cert, "-key",
+      certs.server.key, "-CAfile", certs.ca, "-Verify", "1", "-verify_return_error", "-tls1_2", "-quiet",
+      name = "s_server" }
+    wait.until_true(function() return not p:alive() or port.listening(number) end, 10, "openssl s_server")
+    return { addr = "127.0.0.1:" .. number }
+  end
+
   it("that is missing is a refused handshake; nothing was processed: POST goes to the next node", function()
-    local strict = nghttpd.start{ cert = certs.server, client_cert = true }
+    local strict = strict_node()
     local res = client({ strict }, { http2 = true }):get("svc", "/hello")
     ended(res, "tls", 1)
     assert.matches("client certificate", res.why, 1, true)
     res = client({ { strict, FIRST }, { well.tls, 1 } }, { http2 = true }):post("svc", "/", "")
     ended(res, nil, 2)
   end)
+
+  it("that is missing with TLS 1.3: the alert comes after the handshake, or is lost in the reset behind it", function()
+    local strict = nghttpd.start{ cert = certs.server, client_cert = true }
+    local res = client({ strict }, { http2 = true }):get("svc", "/hello")
+    if res.err == "tls" then
+      assert.matches("client certificate", res.why, 1, true)
+    else
+      ended(res, "connect", 1)
+    end
+  end)
 end)
 
 describe("files of TLS", function()
+  it("that were renewed are read again when the same config is given again", function()
+    local path = proc.tmpdir() .. "/ca.pem"
+    local function put(text)
+      proc.write_file(path .. ".new", text)
+      assert(os.rename(path .. ".new", path))
+    end
+    local config = { ssl = true, tls = { ca = path } }
+    put(proc.read_file(certs.foreign_ca))
+    local d = calls.client({ n.tls }, { calls = { svc = config } })
+    ended(d:get("svc", "/"), "tls", 1)
+    assert.is_false(d:add_external_app("svc", config))
+    put(proc.read_file(certs.ca))
+    assert.is_true(d:add_external_app("svc", config))
+    ended(d:get("svc", "/"), nil, 1)
+    assert.is_false(d:add_external_app("svc", config))
+    put "nothing"
+    assert.equal("invalid", select(3, d:add_external_app("svc", config)))
+    ended(d:get("svc", "/"), nil, 1)
+  end)
+
   it("are read when an app is configured, and named when they are no good", function()
     local broken = proc.write_file(proc.tmpdir() .. "/broken.pem", "no certificate")
     local cases = {
