@@ -77,6 +77,13 @@ static const char *next_command(void) {
 
 #define EXPECT(text) assert_string_equal(next_command(), text)
 
+/* The same, past the heartbeats of nodes that are registered meanwhile. */
+static const char *next_read(void) {
+  const char *command = next_command();
+  while (strncmp(command, "\"SETEX\"", 7) == 0 || strncmp(command, "\"HSETNX\"", 8) == 0) command = next_command();
+  return command;
+}
+
 static void speaks_the_wire_format(void **state) {
   (void)state;
   member a;
@@ -120,13 +127,14 @@ static void reads_in_two_round_trips(void **state) {
   member_join(&a, &server);
   member_register(&a, "shop", NODE, 7);
   assert_true(EVENTUALLY(member_registered(&a, "shop", NODE), 2000));
+  assert_true(EVENTUALLY(dsc_registry_is_up(a.registry), 2000)); /* it has subscribed as well */
   begin_monitor();
   member_join(&b, &server);
   member_follow(&b, "shop", false);
   assert_true(EVENTUALLY(member_weight(&b, "shop", NODE) == 7, 2000));
-  EXPECT("\"SUBSCRIBE\" \"CH_shop\"");
-  EXPECT("\"HGETALL\" \"shop\"");
-  EXPECT("\"MGET\" \"shop_10.0.0.1:80\"");
+  assert_string_equal(next_read(), "\"SUBSCRIBE\" \"CH_shop\"");
+  assert_string_equal(next_read(), "\"HGETALL\" \"shop\"");
+  assert_string_equal(next_read(), "\"MGET\" \"shop_10.0.0.1:80\"");
   close(monitor.fd);
   member_close(&b);
   member_close(&a);
