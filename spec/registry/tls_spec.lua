@@ -20,7 +20,7 @@ describe("rediss", function()
   local function start(url, opts)
     opts = opts or {}
     opts.log_level = opts.log_level or "off"
-    opts.start_timeout = opts.start_timeout or 3
+    opts.start_timeout = opts.start_timeout or wait.scale(3)
     local d = assert(discover.start(url, app, ADDR, opts))
     open[#open + 1] = d
     return d
