@@ -15,6 +15,7 @@
 #include "core/app_client.h"
 #include "core/body.h"
 #include "core/event.h"
+#include "core/future.h"
 #include "core/stats.h"
 #include "core/stream.h"
 #include "core/websocket.h"
@@ -243,6 +244,35 @@ void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms);
 /* Runs the loop, handing out events and log records, until stopped, at most `timeout_ms` (negative: no limit).
 ** Owner's thread, in a frame. Returns true when stopped; false also at once without a limit inside another frame. */
 bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms);
+
+/* How much one dsc_discoverer_poll() may do. */
+typedef struct dsc_poll {
+  int64_t timeout_ms; /* how long to wait for the first thing to do; 0: not at all, negative: no limit */
+  uint32_t max;       /* callbacks to run and calls to step; 0: no limit */
+  uint32_t budget_us; /* begin nothing new after that time; 0: no limit */
+} dsc_poll;
+
+/* Runs the call loop once and dispatches: steps calls, hands out log records, events and messages, calls for futures
+** that are ready. What does not fit into `max` and `budget_us` waits for the next one. Inside a callback it does
+** nothing. `poll` NULL: all zero. In a frame, owner's thread. Returns how many futures became ready and how many
+** callbacks were run (of WebSockets and futures; not route, balancer, logger, events). */
+uint32_t dsc_discoverer_poll(dsc_frame *frame, const dsc_poll *poll);
+
+/* Returns a descriptor that is readable whenever dsc_discoverer_poll() has something to do: for cqueues, luv, select
+** and epoll; only to be waited for. It is made at the first use and lives until the discoverer stops. Owner's thread,
+** in a frame. Fails: -1: DSC_EIO, DSC_ENOMEM with `why`. */
+int dsc_discoverer_pollfd(dsc_frame *frame, dsc_why *why);
+
+/* Returns in how many milliseconds dsc_discoverer_poll() has something to do without any input: 0: now, -1: never. For
+** loops that use libuv's descriptor together with a timer of their own; the descriptor of dsc_discoverer_pollfd()
+** covers it already. Owner's thread, in a frame. */
+int64_t dsc_discoverer_timeout(dsc_frame *frame);
+
+/* Sets what is called when dsc_discoverer_poll() has something to do: `fn(ud)`, in the watcher's thread, once until the
+** next poll; it may not enter the discoverer, only pass it on (write to a pipe, set an event). NULL: nobody; after that
+** has returned `fn` is not running and will not be called. Ends with the discoverer. Owner's thread, in a frame. Fails:
+** DSC_EIO, DSC_ENOMEM with `why`. */
+dsc_err dsc_discoverer_set_wakeup(dsc_frame *frame, void (*fn)(void *ud), void *ud, dsc_why *why);
 
 /* True once stopped (or marked). Owner's thread. */
 bool dsc_discoverer_stopped(const dsc_discoverer *d);
