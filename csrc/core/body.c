@@ -37,6 +37,7 @@ struct dsc_body {
   void (*on_hungry)(void *ud);
   void *hungry_ud;
   /* owner's thread only */
+  unsigned refs;
   piece *at; /* NULL: at the end */
   int64_t at_offset;
   dsc_buf fed;
@@ -51,7 +52,13 @@ dsc_body *dsc_body_new(void) {
   dsc_body *body = dsc_mem_zalloc(1, sizeof *body);
   if (!body) return NULL;
   body->end = &body->first;
+  body->refs = 1;
   dsc_buf_init(&body->fed, 0);
+  return body;
+}
+
+dsc_body *dsc_body_ref(dsc_body *body) {
+  if (body) body->refs++;
   return body;
 }
 
@@ -62,7 +69,7 @@ static void free_piece(piece *p) {
 }
 
 void dsc_body_free(dsc_body *body) {
-  if (!body) return;
+  if (!body || --body->refs > 0) return;
   while (body->first) {
     piece *p = body->first;
     body->first = p->next;

@@ -25,7 +25,11 @@ typedef dsc_err (*dsc_body_reader)(void *ctx, void *ud, dsc_buf *out, dsc_why *w
 /* Makes an empty body. Any thread. Caller owns: dsc_body_free(). Fails: NULL: out of memory. */
 dsc_body *dsc_body_new(void);
 
-/* Closes its files and frees; NULL is allowed. Owner's thread, after the call that used it. */
+/* Takes one more reference: what sends it for longer than its maker holds it. Owner's thread. NULL is allowed. */
+dsc_body *dsc_body_ref(dsc_body *body);
+
+/* Gives a reference back (the maker's, or that of dsc_body_ref()); with the last one its files are closed and it is
+** freed. NULL is allowed. Owner's thread, after the call that used it. */
 void dsc_body_free(dsc_body *body);
 
 /* Appends bytes. With `borrow` they are not copied and must stay until the body is freed. Owner's thread. Fails:

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "core/future_impl.h"
 
 void dsc_call_make_ready(dsc_call *call) {
   if (dsc_list_empty(&call->ready_link)) dsc_list_push(&call->d->ready, &call->ready_link);
@@ -126,7 +127,7 @@ static void say_why(dsc_call *call) {
   else if (err == DSC_ETIMEOUT && dsc_clock_now_ms() >= call->step.deadline_ms)
     dsc_fail(&why, err, "the deadline passed after %u attempt%s%s%s", call->step.attempts,
              call->step.attempts == 1 ? "" : "s", call->why.text[0] ? "; the last: " : "", call->why.text);
-  else if (err == DSC_ESTOPPED || err == DSC_EFORKED || !call->why.text[0])
+  else if (err == DSC_ESTOPPED || err == DSC_EFORKED || err == DSC_ECANCELED || !call->why.text[0])
     dsc_fail(&why, err, "%s", dsc_err_text(err));
   else
     why = call->why;
@@ -152,9 +153,13 @@ static void finish(dsc_frame *frame, dsc_call *call) {
   dsc_counters_call(dsc_registry_counters(call->d->registry), err, elapsed_ns / 1000);
   if (call->table) dsc_counters_call(dsc_table_counters(call->table), err, elapsed_ns / 1000);
   call->done = true;
-  if (dsc_stream_hand_over(frame, call->stream)) return;
-  dsc_list_remove(&call->link);
-  dsc_list_remove(&call->ready_link);
+  dsc_future *future = call->future;
+  call->future = NULL;
+  if (!dsc_stream_hand_over(frame, call->stream)) {
+    dsc_list_remove(&call->link);
+    dsc_list_remove(&call->ready_link);
+  }
+  if (future) dsc_future_settle(frame, future); /* the call may be gone then */
 }
 
 /* Asks the machine; a call that was broken from outside still ends as it would have if this was its end anyhow. */
@@ -262,7 +267,10 @@ void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
   dsc_link batch; /* what becomes ready meanwhile waits for the next round */
   dsc_list_init(&batch);
   dsc_list_move(&batch, &frame->d->ready);
-  for (dsc_link *link; (link = dsc_list_pop(&batch));) step(frame, DSC_LIST_ENTRY(link, dsc_call, ready_link));
+  while (!dsc_list_empty(&batch) && dsc_turn_take(frame->turn))
+    step(frame, DSC_LIST_ENTRY(dsc_list_pop(&batch), dsc_call, ready_link));
+  dsc_list_move(&batch, &frame->d->ready);
+  dsc_list_move(&frame->d->ready, &batch);
 }
 
 void dsc_call_notify_all(dsc_discoverer *d) {
@@ -289,7 +297,7 @@ void dsc_call_prepare(dsc_frame *frame, dsc_call *call, const dsc_request *reque
   dsc_list_init(&call->link);
 }
 
-static void begin(dsc_frame *frame, dsc_call *call) {
+void dsc_call_begin(dsc_frame *frame, dsc_call *call) {
   dsc_list_push(&frame->d->calls, &call->link);
   dsc_step_init(&call->step, DSC_RETRY_IDEMPOTENT, UINT64_MAX); /* until the route has decided which app */
   dsc_step_event event = {.kind = DSC_STEP_BEGIN};
@@ -297,7 +305,7 @@ static void begin(dsc_frame *frame, dsc_call *call) {
 }
 
 void dsc_call_run(dsc_frame *frame, dsc_call *call) {
-  begin(frame, call);
+  dsc_call_begin(frame, call);
   while (!call->done) {
     dsc_err err = dsc_discoverer_run_once(frame, frame->in_callback ? call : NULL, -1);
     if (err == DSC_OK) continue;

@@ -43,6 +43,7 @@ typedef struct dsc_call {
   bool is_probe;
   dsc_http_attempt *attempt;
   dsc_websocket *websocket; /* is opened by this call: its attempts are handshakes; NULL: it is HTTP */
+  dsc_future *future;       /* is settled by its end; NULL: somebody waits in dsc_call_run() */
   uint64_t start_ns, attempt_ns;
   dsc_timer *timer; /* made when first needed */
   dsc_call_wait wait;
@@ -72,6 +73,9 @@ dsc_result *dsc_call_refuse(dsc_discoverer *d);
 /* Prepares a call that is not begun: what tells it from others may be set now. Owner's thread. */
 void dsc_call_prepare(dsc_frame *frame, dsc_call *call, const dsc_request *request, dsc_result *result);
 
+/* Begins a prepared call: it goes as far as it can without waiting, its end included. In a frame, owner's thread. */
+void dsc_call_begin(dsc_frame *frame, dsc_call *call);
+
 /* Begins a prepared call and runs the loop until it has ended. In a frame, owner's thread. */
 void dsc_call_run(dsc_frame *frame, dsc_call *call);
 
@@ -81,7 +85,8 @@ void dsc_call_fini(dsc_call *call);
 /* True when the call has something to do. Owner's thread. */
 bool dsc_call_is_ready(const dsc_call *call);
 
-/* Steps every call that is ready, or with `only` just that one. In a frame, owner's thread, outside the loop's run. */
+/* Steps every call that is ready (as long as the frame's turn allows, if it has one; the rest stays ready), or with
+** `only` just that one. In a frame, owner's thread, outside the loop's run. */
 void dsc_call_drain(dsc_frame *frame, dsc_call *only);
 
 /* Makes all calls that wait for the registry look again. Owner's thread. */
@@ -136,7 +141,20 @@ void dsc_call_flow_run(dsc_frame *frame, dsc_call *call);
 ** thread. */
 void dsc_call_flow_finish(dsc_frame *frame, dsc_call *call);
 
-/* stream.c: its headers are there. Loop thread. */
+/* stream.c: makes one whose call is prepared, not begun; takes a reference to the request's source. Owner's thread.
+** Fails: NULL: out of memory. */
+dsc_stream *dsc_stream_new(dsc_frame *frame, const dsc_request *request, dsc_result *result);
+
+/* Borrows its call. Owner's thread. */
+dsc_call *dsc_stream_call(dsc_stream *stream);
+
+/* True when its headers came and the attempt counts. Owner's thread. */
+bool dsc_stream_is_open(const dsc_stream *stream);
+
+/* Frees one that was not opened, when its call has ended. Owner's thread. */
+void dsc_stream_discard(dsc_stream *stream);
+
+/* Its headers are there. Loop thread. */
 void dsc_stream_open(dsc_stream *stream);
 
 /* Takes the end of an attempt if its stream was opened. Loop thread. Returns false when it was not, or there is no

@@ -34,7 +34,8 @@ typedef struct dsc_frame {
   dsc_discoverer *d;
   void *ctx;
   struct dsc_frame *outer;
-  bool in_callback; /* entered while a callback of an outer frame was running */
+  bool in_callback;      /* entered while a callback of an outer frame was running */
+  struct dsc_turn *turn; /* what bounds it; NULL: nothing */
 } dsc_frame;
 
 /* The host's callbacks; each may be NULL. `ctx` is the frame's, `ud` the one given beside them. None may jump out. */

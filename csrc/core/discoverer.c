@@ -7,11 +7,12 @@
 */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "core/future_impl.h"
 #include "core/websocket_impl.h"
 
 #define GOODBYE_MS      1000
 #define GOODBYE_DOWN_MS 100
-#define PAUSE_MS        50 /* before a wait hands out what its callbacks caused: a logger that calls must not spin */
+#define LAST_ROUNDS     100 /* of deliveries at the end: a callback that always asks for another must not hold it up */
 
 void dsc_options_defaults(dsc_options *options) {
   *options = (dsc_options){.call_retry_times = 10, .start_timeout_ms = 3000, .header_names = dsc_headers_default_names};
@@ -103,6 +104,7 @@ static void release(dsc_discoverer *d) {
   dsc_mem_free(d->own_app);
   dsc_mem_free(d->own_addr);
   dsc_stats_free(d->last_stats);
+  for (dsc_link *link; (link = dsc_list_pop(&d->told));) dsc_mem_free(DSC_LIST_ENTRY(link, dsc_notice, link));
   dsc_notices_fini(&d->notices);
   dsc_mem_free(d);
 }
@@ -122,6 +124,8 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_list_init(&d->calls);
   dsc_list_init(&d->websockets);
   dsc_list_init(&d->deliveries);
+  dsc_list_init(&d->futures);
+  dsc_list_init(&d->told);
   dsc_notices_init(&d->notices);
   dsc_err err = copy_options(d, options);
   if (err) dsc_fail(why, err, "%s", dsc_err_text(err));
@@ -143,36 +147,6 @@ void dsc_discoverer_end_callback(dsc_discoverer *d) {
   d->callbacks--;
 }
 
-/* Hands what waits to the host. What its callbacks cause waits for the next method: a logger that makes calls must
-** not loop here. */
-static void hand_out(dsc_discoverer *d, void *ctx) {
-  dsc_link items;
-  dsc_list_init(&items);
-  if (!dsc_notices_take(&d->notices, &items)) return;
-  for (dsc_link *link; (link = dsc_list_pop(&items));) {
-    dsc_notice *notice = DSC_LIST_ENTRY(link, dsc_notice, link);
-    bool is_event = notice->is_event, forked = dsc_discoverer_is_forked(d);
-    dsc_discoverer_begin_callback(d);
-    if (is_event && d->hooks.on_event && !forked) d->hooks.on_event(ctx, d->hooks.ud, &notice->event);
-    if (!is_event && d->hooks.on_log && !forked) d->hooks.on_log(ctx, d->hooks.ud, &notice->record);
-    dsc_discoverer_end_callback(d);
-    dsc_mem_free(notice);
-  }
-}
-
-/* Calls the host's code for what waits: each thing has one turn; what asks again waits for the next round. */
-static void deliver(dsc_frame *frame) {
-  dsc_link batch;
-  dsc_list_init(&batch);
-  dsc_list_move(&batch, &frame->d->deliveries);
-  while (!dsc_discoverer_is_forked(frame->d)) {
-    dsc_link *link = dsc_list_pop(&batch);
-    if (!link) return;
-    dsc_delivery *delivery = DSC_LIST_ENTRY(link, dsc_delivery, link);
-    delivery->run(frame, delivery);
-  }
-}
-
 dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc_why *why) {
   if (dsc_discoverer_is_forked(d)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
@@ -184,6 +158,7 @@ dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc
 /* Ends the hold on the registry and everything on the loop. Frees no memory that stats or is_* still need. */
 static void shut(dsc_discoverer *d, bool wait) {
   dsc_notices_set_bell(&d->notices, NULL);
+  dsc_future_detach_all(d);
   dsc_websocket_cut_all(d);
   dsc_stream_cut_all(d);
   dsc_http_free(d->http);
@@ -216,9 +191,9 @@ static void finish_stop(dsc_discoverer *d, void *ctx) {
   dsc_call_break_all(d, DSC_ESTOPPED);
   dsc_call_drain(&frame, NULL);
   dsc_websocket_stop_all(&frame);
-  while (!dsc_list_empty(&d->deliveries) && !dsc_discoverer_is_forked(d)) deliver(&frame);
+  for (int i = 0; i < LAST_ROUNDS && !dsc_list_empty(&d->deliveries); i++) dsc_discoverer_deliver(&frame);
   shut(d, true);
-  hand_out(d, ctx);
+  dsc_discoverer_hand_out(d, ctx, NULL);
   d->frame = NULL;
 }
 
@@ -240,10 +215,20 @@ void dsc_discoverer_stop(dsc_discoverer *d, void *ctx, uint32_t drain_ms) {
 void dsc_discoverer_leave(dsc_frame *frame) {
   dsc_discoverer *d = frame->d;
   if (!frame->outer && !dsc_discoverer_is_forked(d)) {
-    hand_out(d, frame->ctx);
+    dsc_discoverer_hand_out(d, frame->ctx, frame->turn);
     if (d->stopping && !d->stopped && !dsc_discoverer_is_forked(d)) finish_stop(d, frame->ctx);
   }
   d->frame = frame->outer;
+}
+
+/* Ends the calls of futures, telling nobody. */
+static void break_quietly(dsc_discoverer *d) {
+  dsc_frame frame = {.d = d};
+  dsc_future_silence_all(d);
+  d->frame = &frame;
+  dsc_call_break_all(d, DSC_ESTOPPED);
+  dsc_call_drain(&frame, NULL);
+  d->frame = NULL;
 }
 
 bool dsc_discoverer_free(dsc_discoverer *d, bool wait) {
@@ -254,26 +239,11 @@ bool dsc_discoverer_free(dsc_discoverer *d, bool wait) {
     if (!d->stopping) say_goodbye(d, wait);
     d->stopping = true;
     d->hooks = (dsc_hooks){0}; /* their host may be half collected */
+    break_quietly(d);
     shut(d, wait);
   }
   release(d);
   return true;
-}
-
-bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
-  dsc_discoverer *d = frame->d;
-  uint64_t start = dsc_clock_now_ms();
-  for (;;) {
-    if (!frame->outer && !dsc_discoverer_is_forked(d)) hand_out(d, frame->ctx);
-    if (!frame->outer && !d->stopping) deliver(frame);
-    if (d->stopping) return true;
-    if (frame->outer && timeout_ms < 0) return false; /* nothing is handed out here, so nobody would ever stop it */
-    int64_t left = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start);
-    if (timeout_ms >= 0 && left <= 0) return false;
-    if (dsc_notices_any(&d->notices) && (left < 0 || left > PAUSE_MS)) left = PAUSE_MS;
-    if (!frame->outer && !dsc_list_empty(&d->deliveries)) left = 0;
-    if (dsc_discoverer_run_once(frame, NULL, left) != DSC_OK) return false;
-  }
 }
 
 bool dsc_discoverer_stopped(const dsc_discoverer *d) {

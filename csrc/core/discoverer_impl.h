@@ -24,12 +24,19 @@ typedef struct dsc_app_entry {
   dsc_table *table;        /* a reference */
 } dsc_app_entry;
 
-/* Something that waits to call the host's code (a WebSocket with a message, later a future that completed): run only by
+/* Something that waits to call the host's code (a WebSocket with a message, a future that is ready): run only by
 ** methods that dispatch, outside of every other callback. */
 typedef struct dsc_delivery {
   dsc_link link; /* in d->deliveries, or in none */
   void (*run)(dsc_frame *frame, struct dsc_delivery *delivery);
 } dsc_delivery;
+
+/* How much one stay may do: steps of calls, callbacks. */
+typedef struct dsc_turn {
+  uint64_t until_ns; /* on the clock; 0: no limit */
+  uint32_t left;     /* steps and callbacks; UINT32_MAX: no limit */
+  bool begun;        /* one thing is done whatever the time */
+} dsc_turn;
 
 struct dsc_discoverer {
   /* constant */
@@ -63,6 +70,11 @@ struct dsc_discoverer {
   dsc_link calls;      /* all calls that have not ended, streams among them */
   dsc_link websockets; /* all that were not freed */
   dsc_link deliveries; /* what waits to call the host's code */
+  dsc_link futures;    /* all that were not freed */
+  uint32_t settled;    /* futures, ever; wraps */
+  uint32_t delivered;  /* deliveries, ever; wraps */
+  dsc_link told;       /* notices that a turn had no room for */
+  dsc_turn turn;       /* of the poll under way */
   dsc_map marks;       /* nodes picked by hand, see discoverer_pick.c */
   dsc_link mark_list;
   dsc_map picks; /* app -> what the last pick found, see discoverer_pick.c */
@@ -91,6 +103,24 @@ dsc_err dsc_discoverer_run_once(dsc_frame *frame, struct dsc_call *only, int64_t
 ** stopped; steps the calls that become ready in between. In a frame, owner's thread. Returns what `done(ud)` says
 ** at the end. */
 bool dsc_discoverer_run_until(dsc_frame *frame, bool (*done)(void *ud), void *ud, int64_t timeout_ms);
+
+/* Takes one step or callback of a turn (NULL: always). Owner's thread. Returns false when it is spent. */
+bool dsc_turn_take(dsc_turn *turn);
+
+/* Hands what waits to the host: log records and events, then deliveries, as the frame's turn allows. In an outermost
+** frame, owner's thread. */
+void dsc_discoverer_dispatch(dsc_frame *frame);
+
+/* Shortens how long a method that dispatches may wait for the loop: not at all while something is to be delivered, and
+** not long while notices wait. Negative: no limit. In an outermost frame, owner's thread. */
+int64_t dsc_discoverer_bound_wait(const dsc_frame *frame, int64_t timeout_ms);
+
+/* Calls the host for the log records and events that wait. Outside of callbacks, owner's thread. */
+void dsc_discoverer_hand_out(dsc_discoverer *d, void *ctx, dsc_turn *turn);
+
+/* Runs the deliveries that wait, each once; what asks again waits for the next round. In an outermost frame, owner's
+** thread. */
+void dsc_discoverer_deliver(dsc_frame *frame);
 
 /* True in a child after a fork: nothing of `d` but its own fields may be touched. A callback may fork, so whoever runs
 ** one asks again afterwards. Any thread. */

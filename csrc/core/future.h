@@ -26,8 +26,9 @@ typedef struct dsc_future dsc_future;
 ** the discoverer, cancel and free futures, this one too. May not jump out. */
 typedef void (*dsc_future_fn)(void *ctx, void *ud, dsc_future *future);
 
-/* Starts a call and does not wait. Strings, headers and body of `request` are copied; its `source`, `ud`, and what
-** on_progress and on_log need, are borrowed until it is ready (a stream's source and `ud` until that ends). `stream`:
+/* Starts a call and does not wait. Strings, headers and body of `request` are copied; its  of its
+** `source` a reference is taken; `ud` and what on_progress and on_log need are borrowed until it is ready (of a stream:
+** until that ends). `stream`:
 ** it is ready when the headers of the answer that counts are there. Owner's thread, in a frame; runs the route at once,
 ** nothing else of the host's. Caller owns: dsc_future_free(). What is wrong with the call is in its result, which may
 ** be ready at once. Fails: NULL: out of memory. */
@@ -44,6 +45,11 @@ bool dsc_future_is_ready(const dsc_future *future);
 /* Asks for `fn(ctx, ud, future)`, once; it replaces the one asked for before, NULL takes it back. On a ready future it
 ** is called by the next method that dispatches. After the discoverer has gone nobody calls it. Owner's thread. */
 void dsc_future_on(dsc_future *future, dsc_future_fn fn, void *ud);
+
+/* Calls `fn(ctx, ud, future)` at once when it is settled, inside whatever method steps its call: for the books of a
+** binding, never for its user's code; it may neither enter nor free. Nobody is told when it is ready already, or when
+** the discoverer is freed. NULL: nobody. Owner's thread. */
+void dsc_future_on_settled(dsc_future *future, dsc_future_fn fn, void *ud);
 
 /* Borrows the result of a call that is ready; of an opening, how its last handshake went. NULL: not ready, taken, or
 ** there was no memory for one. Owner's thread. */

@@ -86,11 +86,11 @@ dsc_err dsc_registry_follow(dsc_registry *registry, dsc_str app, bool configured
                             dsc_why *why);
 
 typedef enum dsc_app_state {
-  DSC_APP_UNKNOWN,  /* not followed */
-  DSC_APP_PENDING,  /* followed, never read yet; the registry is connected or connecting */
-  DSC_APP_DOWN,     /* followed, never read yet; the registry is down (the last try to connect failed) */
-  DSC_APP_REFUSED,  /* the registry answers, but not for this app (WRONGTYPE, no permission, not a hash, ...) */
-  DSC_APP_READ      /* subscribed and read at least once (also while the registry is down now) */
+  DSC_APP_UNKNOWN, /* not followed */
+  DSC_APP_PENDING, /* followed, never read yet; the registry is connected or connecting */
+  DSC_APP_DOWN,    /* followed, never read yet; the registry is down (the last try to connect failed) */
+  DSC_APP_REFUSED, /* the registry answers, but not for this app (WRONGTYPE, no permission, not a hash, ...) */
+  DSC_APP_READ     /* subscribed and read at least once (also while the registry is down now) */
 } dsc_app_state;
 
 /* Returns how far an app is; after a follow with `refresh` READ means read since then or the connection is down. Any

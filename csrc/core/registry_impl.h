@@ -26,7 +26,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-#define DSC_REGISTRY_NEVER UINT64_MAX
+#define DSC_REGISTRY_NEVER    UINT64_MAX
 #define DSC_REGISTRY_SAID_MAX 256
 
 /* A node that this process announces. */
@@ -37,21 +37,21 @@ typedef struct dsc_own {
   /* under lock */
   uint32_t count; /* holders that registered it */
   uint32_t weight;
-  char *metadata; /* NULL: none */
-  bool stored;    /* the last that is known: the store has it */
-  bool sent;      /* a put or touch may have reached the store since the last removal that is known */
-  bool busy;      /* something of it is under way in the store */
-  bool changed;   /* to be put, though stored */
-  bool renewed;   /* its metadata is to be put, not its weight */
-  bool announced; /* listeners were told that it is registered */
-  bool troubled;  /* listeners were told that it fails */
-  bool unsure;    /* a goodbye may have been missed since the last that went out */
-  uint32_t echoes;    /* goodbyes of our own that we are still to hear */
-  uint32_t relapses;  /* times it was lost in the present second */
+  char *metadata;    /* NULL: none */
+  bool stored;       /* the last that is known: the store has it */
+  bool sent;         /* a put or touch may have reached the store since the last removal that is known */
+  bool busy;         /* something of it is under way in the store */
+  bool changed;      /* to be put, though stored */
+  bool renewed;      /* its metadata is to be put, not its weight */
+  bool announced;    /* listeners were told that it is registered */
+  bool troubled;     /* listeners were told that it fails */
+  bool unsure;       /* a goodbye may have been missed since the last that went out */
+  uint32_t echoes;   /* goodbyes of our own that we are still to hear */
+  uint32_t relapses; /* times it was lost in the present second */
   uint64_t relapse_ms;
-  uint64_t beat_ms;   /* the next heartbeat */
-  uint64_t retry_ms;  /* nothing before that, after a refusal; 0: at once */
-  uint64_t quiet_ms;  /* not announced before that, after many relapses */
+  uint64_t beat_ms;  /* the next heartbeat */
+  uint64_t retry_ms; /* nothing before that, after a refusal; 0: at once */
+  uint64_t quiet_ms; /* not announced before that, after many relapses */
   uint64_t trouble_since_ms;
   uint32_t tries;
   /* constant, last: "<app> <addr>", the key in the registry's map */
@@ -63,7 +63,7 @@ typedef struct dsc_followed {
   /* constant */
   dsc_registry *registry;
   /* under lock */
-  uint32_t refs; /* the map's and those of what is under way */
+  uint32_t refs;    /* the map's and those of what is under way */
   dsc_table *table; /* a reference; NULL: only heard */
   uint32_t owns;    /* own nodes of this app */
   bool gone;        /* no longer in the map */
@@ -105,7 +105,7 @@ struct dsc_registry {
   uint64_t close_by_ms;
   uint64_t asked_ms; /* when somebody last began to wait for a goodbye; 0: never */
   uint64_t n_messages, n_bad_messages, n_reads, n_resyncs, n_heartbeats, n_lost;
-  uint64_t last_heartbeat_ms; /* 0: none */
+  uint64_t last_heartbeat_ms;           /* 0: none */
   uint64_t said[DSC_REGISTRY_SAID_MAX]; /* hashes of what was logged once */
   size_t n_said;
   char why[192]; /* the last trouble of the connection */

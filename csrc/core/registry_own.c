@@ -16,7 +16,7 @@
 #include "base/random.h"
 #include "core/registry_impl.h"
 
-#define TROUBLE_MS 60000
+#define TROUBLE_MS   60000
 #define MAX_RELAPSES 5 /* put back at once that often in a second, then after one */
 
 static dsc_str own_app(const dsc_own *own) {

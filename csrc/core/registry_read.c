@@ -15,9 +15,9 @@
 #include "base/random.h"
 #include "core/registry_impl.h"
 
-#define MAX_METADATA 65536
-#define MAX_REAPS 1000 /* after one read */
-#define HOLD_MS 200
+#define MAX_METADATA     65536
+#define MAX_REAPS        1000 /* after one read */
+#define HOLD_MS          200
 #define NODES_PER_SECOND 100 /* a large app is read less often */
 
 /* A row that was seen dead. */

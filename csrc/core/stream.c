@@ -30,6 +30,7 @@ struct dsc_stream {
   size_t rest_len, rest_at;
   dsc_node *node; /* a reference */
   uint64_t max_body;
+  dsc_body *source; /* a reference; NULL: none */
 };
 
 static bool is_forked(const dsc_stream *stream) {
@@ -45,6 +46,7 @@ static void drop_rest(dsc_stream *stream) {
 static void destroy(dsc_stream *stream) {
   drop_rest(stream);
   dsc_call_fini(&stream->call);
+  dsc_body_free(stream->source);
   dsc_mem_free(stream);
 }
 
@@ -197,20 +199,39 @@ bool dsc_stream_hand_over(dsc_frame *frame, dsc_stream *stream) {
   return true;
 }
 
+dsc_stream *dsc_stream_new(dsc_frame *frame, const dsc_request *request, dsc_result *result) {
+  dsc_stream *stream = dsc_mem_zalloc(1, sizeof *stream);
+  if (!stream) return NULL;
+  stream->generation = frame->d->generation;
+  stream->source = dsc_body_ref(request->source);
+  dsc_call_prepare(frame, &stream->call, request, result);
+  stream->call.stream = stream;
+  return stream;
+}
+
+dsc_call *dsc_stream_call(dsc_stream *stream) {
+  return &stream->call;
+}
+
+bool dsc_stream_is_open(const dsc_stream *stream) {
+  return stream->open;
+}
+
+void dsc_stream_discard(dsc_stream *stream) {
+  destroy(stream);
+}
+
 dsc_result *dsc_discoverer_call_stream(dsc_frame *frame, const dsc_request *request, dsc_stream **out) {
   dsc_discoverer *d = frame->d;
   *out = NULL;
   if (dsc_call_is_refused(d)) return dsc_call_refuse(d);
   dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());
   dsc_result *result = dsc_result_new();
-  dsc_stream *stream = result ? dsc_mem_zalloc(1, sizeof *stream) : NULL;
+  dsc_stream *stream = result ? dsc_stream_new(frame, request, result) : NULL;
   if (!stream) {
     dsc_result_free(result);
     return NULL;
   }
-  stream->generation = d->generation;
-  dsc_call_prepare(frame, &stream->call, request, result);
-  stream->call.stream = stream;
   dsc_call_run(frame, &stream->call);
   if (stream->open)
     *out = stream;

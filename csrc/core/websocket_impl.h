@@ -39,6 +39,15 @@ void dsc_websocket_on_moved(void *ud);
 /* websocket.c: the connection ended. Loop thread. `ud`: the WebSocket. */
 void dsc_websocket_on_closed(void *ud, const dsc_ws_end *end);
 
+/* websocket_open.c: makes one with a call that opens it, prepared, not begun; `request` is changed to what an opening
+** sends. All but the WebSocket is borrowed until the call has ended. Owner's thread. Fails: DSC_EINVALID, DSC_ENOMEM
+** with `why`. */
+dsc_err dsc_websocket_prepare(dsc_frame *frame, dsc_call *call, dsc_request *request, dsc_result *result,
+                              const dsc_websocket_options *options, dsc_websocket **ws, dsc_why *why);
+
+/* websocket_open.c: its call has ended. Owner's thread. Returns DSC_OK when it is open, else why not. */
+dsc_err dsc_websocket_opened(dsc_websocket *ws, const dsc_result *result, dsc_why *why);
+
 /* websocket_open.c: begins the handshake with call->node. Owner's thread. Fails: as dsc_ws_connect() with `why`; no
 ** answer follows then. */
 dsc_err dsc_websocket_attempt(dsc_call *call, uint32_t timeout_ms, dsc_why *why);

@@ -90,26 +90,6 @@ static dsc_err explain(const dsc_result *result, dsc_why *why) {
                   result->reason && *result->reason ? " " : "", result->reason ? result->reason : "");
 }
 
-static dsc_err run(dsc_frame *frame, const dsc_request *request, dsc_websocket *ws, dsc_why *why) {
-  dsc_request opening = *request;
-  opening.method = DSC_STR_LITERAL("WS");
-  opening.has_body = false;
-  opening.source = NULL;
-  opening.on_progress = NULL;
-  dsc_result *result = dsc_result_new();
-  if (!result) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  dsc_call call;
-  dsc_call_prepare(frame, &call, &opening, result);
-  call.websocket = ws;
-  ws->call = &call;
-  dsc_call_run(frame, &call);
-  ws->call = NULL;
-  dsc_err err = result->err || result->status != 101 ? explain(result, why) : DSC_OK;
-  dsc_call_fini(&call);
-  dsc_result_free(result);
-  return err;
-}
-
 /* True when `names` has `name` before `end`. */
 static bool is_listed(const char *names, const char *end, dsc_str name) {
   for (dsc_str rest = {names, (size_t)(end - names)}; rest.n;)
@@ -130,6 +110,46 @@ static dsc_err check_protocols(const char *names, dsc_why *why) {
   return DSC_OK;
 }
 
+dsc_err dsc_websocket_prepare(dsc_frame *frame, dsc_call *call, dsc_request *request, dsc_result *result,
+                              const dsc_websocket_options *options, dsc_websocket **ws, dsc_why *why) {
+  dsc_err err = options->protocols ? check_protocols(options->protocols, why) : DSC_OK;
+  if (err) return err;
+  *ws = dsc_websocket_new(frame->d);
+  if (!*ws) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  request->method = DSC_STR_LITERAL("WS");
+  request->has_body = false;
+  request->source = NULL;
+  request->on_progress = NULL;
+  dsc_call_prepare(frame, call, request, result);
+  call->websocket = *ws;
+  (*ws)->call = call;
+  (*ws)->options = *options;
+  return DSC_OK;
+}
+
+dsc_err dsc_websocket_opened(dsc_websocket *ws, const dsc_result *result, dsc_why *why) {
+  ws->call = NULL;
+  ws->options.protocols = NULL;
+  return result->err || result->status != 101 ? explain(result, why) : DSC_OK;
+}
+
+static dsc_err open_with(dsc_frame *frame, const dsc_request *request, const dsc_websocket_options *options,
+                         dsc_result *result, dsc_websocket **out, dsc_why *why) {
+  dsc_call call;
+  dsc_request opening = *request;
+  dsc_websocket *ws;
+  dsc_err err = dsc_websocket_prepare(frame, &call, &opening, result, options, &ws, why);
+  if (err) return err;
+  dsc_call_run(frame, &call);
+  err = dsc_websocket_opened(ws, result, why);
+  dsc_call_fini(&call);
+  if (err)
+    dsc_websocket_free(ws);
+  else
+    *out = ws;
+  return err;
+}
+
 dsc_err dsc_websocket_open(dsc_frame *frame, const dsc_request *request, const dsc_websocket_options *options,
                            dsc_websocket **out, dsc_why *why) {
   dsc_discoverer *d = frame->d;
@@ -137,17 +157,9 @@ dsc_err dsc_websocket_open(dsc_frame *frame, const dsc_request *request, const d
   if (d->stopping) return dsc_fail(why, DSC_ESTOPPED, "%s", dsc_err_text(DSC_ESTOPPED));
   if (d->callbacks > DSC_MAX_DEPTH)
     return dsc_fail(why, DSC_ECALLBACK, "calls inside callbacks are nested more than 8 deep");
-  dsc_err err = options->protocols ? check_protocols(options->protocols, why) : DSC_OK;
-  if (err) return err;
-  dsc_websocket *ws = dsc_websocket_new(d);
-  if (!ws) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  ws->options = *options;
-  err = run(frame, request, ws, why);
-  ws->options.protocols = NULL;
-  if (err) {
-    dsc_websocket_free(ws);
-    return err;
-  }
-  *out = ws;
-  return DSC_OK;
+  dsc_result *result = dsc_result_new();
+  if (!result) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
+  dsc_err err = open_with(frame, request, options, result, out, why);
+  dsc_result_free(result);
+  return err;
 }
