@@ -78,6 +78,7 @@ static bool name_is_good(dsc_str host) {
 
 /* Takes "host[:port]" apart; `authority` holds nothing else any more. */
 static bool parse_host(dsc_url *url, dsc_str authority) {
+  url->port = (dsc_str){NULL, 0};
   url->host_is_v6 = authority.n > 0 && authority.p[0] == '[';
   if (!url->host_is_v6) {
     url->host = dsc_str_cut(&authority, ':');
@@ -99,7 +100,16 @@ static bool port_is_good(dsc_str port) {
   return port.n <= 5 && is_digit(port.p[0]) && dsc_str_to_int(port, &value) && value >= 1 && value <= 65535;
 }
 
-dsc_err dsc_url_parse(dsc_url *url, dsc_str text, dsc_why *why) {
+static dsc_err take_host(dsc_url *url, dsc_str authority, dsc_why *why) {
+  if (!parse_host(url, authority))
+    return dsc_fail(why, DSC_EINVALID,
+                    "URL: the host is not valid (IPv6 needs brackets, '/' and '?' in a password percent-encoding)");
+  if (!port_is_good(url->port)) return dsc_fail(why, DSC_EINVALID, "URL: the port is not a number from 1 to 65535");
+  return DSC_OK;
+}
+
+/* All but the hosts, which are left in `authority`. */
+static dsc_err parse_frame(dsc_url *url, dsc_str text, dsc_str *authority, dsc_why *why) {
   *url = (dsc_url){0};
   dsc_str rest = text.n ? text : DSC_STR_LITERAL("");
   if (!bytes_are_good(text))
@@ -108,15 +118,28 @@ dsc_err dsc_url_parse(dsc_url *url, dsc_str text, dsc_why *why) {
   if (!dsc_str_starts(rest, DSC_STR_LITERAL("://")) || !scheme_is_good(url->scheme))
     return dsc_fail(why, DSC_EINVALID, "URL: expected scheme://...");
   rest = (dsc_str){rest.p + 3, rest.n - 3};
-  dsc_str authority = cut_before(&rest, "/?");
+  *authority = cut_before(&rest, "/?");
   url->path = cut_before(&rest, "?");
   if (rest.n > 0) url->query = (dsc_str){rest.p + 1, rest.n - 1};
-  parse_user(url, &authority);
-  if (!parse_host(url, authority))
-    return dsc_fail(why, DSC_EINVALID,
-                    "URL: the host is not valid (IPv6 needs brackets, '/' and '?' in a password percent-encoding)");
-  if (!port_is_good(url->port)) return dsc_fail(why, DSC_EINVALID, "URL: the port is not a number from 1 to 65535");
+  parse_user(url, authority);
   return DSC_OK;
+}
+
+dsc_err dsc_url_parse(dsc_url *url, dsc_str text, dsc_why *why) {
+  dsc_str authority;
+  dsc_err err = parse_frame(url, text, &authority, why);
+  return err ? err : take_host(url, authority, why);
+}
+
+dsc_err dsc_url_parse_list(dsc_url *url, dsc_str text, dsc_why *why) {
+  dsc_str authority;
+  dsc_err err = parse_frame(url, text, &authority, why);
+  if (!err) url->host = authority;
+  return err;
+}
+
+dsc_err dsc_url_next_host(dsc_url *url, dsc_str *list, dsc_why *why) {
+  return take_host(url, dsc_str_cut(list, ','), why);
 }
 
 bool dsc_url_next_pair(dsc_str *query, dsc_str *key, dsc_str *value) {

@@ -24,6 +24,14 @@ typedef struct dsc_url {
 ** from `text`. Fails: DSC_EINVALID; `why` never quotes the user part. */
 dsc_err dsc_url_parse(dsc_url *url, dsc_str text, dsc_why *why);
 
+/* As dsc_url_parse(), but `host` is a list "a:1,b,[::1]:2", not looked at yet; `port` stays empty. Any thread. `url`
+** borrows from `text`. Fails: as dsc_url_parse(). */
+dsc_err dsc_url_parse_list(dsc_url *url, dsc_str text, dsc_why *why);
+
+/* Cuts the next host[:port] off `*list`, up to a comma, and sets host, host_is_v6 and port of `url`. `*list` has
+** p = NULL after the last. Any thread. Fails: DSC_EINVALID; `why` quotes nothing. */
+dsc_err dsc_url_next_host(dsc_url *url, dsc_str *list, dsc_why *why);
+
 /* Cuts the next key=value pair off `*query`; false at the end. Empty pairs are skipped. Any thread. */
 bool dsc_url_next_pair(dsc_str *query, dsc_str *key, dsc_str *value);
 

@@ -180,7 +180,8 @@ static void shut(dsc_discoverer *d, bool wait) {
 static void say_goodbye(dsc_discoverer *d, bool wait) {
   if (!d->own_app) return;
   uint32_t ms = dsc_registry_is_up(d->registry) ? GOODBYE_MS : GOODBYE_DOWN_MS;
-  bool has_thread = dsc_registry_get_kind(d->registry) == DSC_REGISTRY_REDIS; /* else nobody works on it meanwhile */
+  /* else nobody works on it meanwhile */
+  bool has_thread = dsc_registry_kind_has_servers(dsc_registry_get_kind(d->registry));
   dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait && has_thread ? ms : 0);
 }
 

@@ -34,7 +34,7 @@ static dsc_registry *new_registry(const dsc_registry_options *options) {
   r->timing = options->timing;
   r->shared = options->shared;
   /* without a thread nothing of it outlives the process: the signal's own action will do */
-  r->signals = options->signals && options->config.kind == DSC_REGISTRY_REDIS;
+  r->signals = options->signals && dsc_registry_kind_has_servers(options->config.kind);
   r->generation = dsc_fork_generation();
   r->lock = options->config.kind == DSC_REGISTRY_MEMORY ? dsc_store_memory_lock() : &r->own_lock;
   dsc_map_init(&r->owns);
@@ -65,6 +65,10 @@ static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_list
 
 dsc_err dsc_registry_open(dsc_registry **registry, dsc_registry_options *options, dsc_listener *listener,
                           dsc_why *why) {
+  if (options->config.kind == DSC_REGISTRY_SENTINEL)
+    return dsc_fail(why, DSC_EINVALID, "registry: this version does not speak redis+sentinel:// yet");
+  if (options->config.kind == DSC_REGISTRY_CLUSTER)
+    return dsc_fail(why, DSC_EINVALID, "registry: this version does not speak redis+cluster:// yet");
   return dsc_registry_shared_open(registry, options, listener, why, make);
 }
 
@@ -116,8 +120,11 @@ static void fill_locked(dsc_registry *r, dsc_registry_stats *stats) {
 }
 
 void dsc_registry_get_stats(dsc_registry *registry, dsc_registry_stats *stats) {
-  static const char *const kinds[] = {
-      [DSC_REGISTRY_NONE] = "none", [DSC_REGISTRY_REDIS] = "redis", [DSC_REGISTRY_MEMORY] = "memory"};
+  static const char *const kinds[] = {[DSC_REGISTRY_NONE] = "none",
+                                      [DSC_REGISTRY_REDIS] = "redis",
+                                      [DSC_REGISTRY_MEMORY] = "memory",
+                                      [DSC_REGISTRY_SENTINEL] = "sentinel",
+                                      [DSC_REGISTRY_CLUSTER] = "cluster"};
   *stats = (dsc_registry_stats){.kind = kinds[registry->config.kind], .last_heartbeat_age = -1};
   snprintf(stats->target, sizeof stats->target, "%s", registry->config.text ? registry->config.text : "");
   if (dsc_registry_run_is_forked(registry)) return;

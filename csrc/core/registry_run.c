@@ -243,7 +243,7 @@ dsc_err dsc_registry_run_start(dsc_registry *r, dsc_why *why) {
   dsc_err err = DSC_OK;
   r->due_ms = DSC_REGISTRY_NEVER;
   if (r->config.kind == DSC_REGISTRY_NONE) return DSC_OK;
-  if (r->config.kind == DSC_REGISTRY_REDIS) {
+  if (dsc_registry_kind_has_servers(r->config.kind)) {
     r->loop = dsc_loop_new(&err);
     if (!r->loop) return dsc_fail(why, err, "registry: no event loop could be made");
     r->timer = dsc_timer_new(r->loop, on_tick, r);

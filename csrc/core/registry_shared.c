@@ -133,6 +133,7 @@ static const char *first_difference(const dsc_registry *r, const dsc_registry_op
   if (r->config.connect_timeout_ms != options->config.connect_timeout_ms) return "connectTimeout";
   if (!same_text(r->config.user, options->config.user)) return "username";
   if (!dsc_secret_same(r->config.password, options->config.password)) return "password";
+  if (!dsc_secret_same(r->config.sentinel_password, options->config.sentinel_password)) return "sentinelPassword";
   return NULL;
 }
 

@@ -13,10 +13,11 @@
 #include "base/url.h"
 
 #define DEFAULT_HOST    "127.0.0.1"
-#define DEFAULT_PORT    6379
 #define SOCKET_PATH_MAX 107 /* of sockaddr_un */
-#define KNOWN           "redis://, rediss://, unix:// and memory://"
-#define TEXT_MAX_BYTES  8192
+#define KNOWN                                                                                                          \
+  "redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://, unix:// and "      \
+  "memory://"
+#define TEXT_MAX_BYTES 8192
 
 dsc_err dsc_config_registry_invalid(dsc_why *why, const char *sentence) {
   return dsc_fail(why, DSC_EINVALID, "registry: %s", sentence);
@@ -47,38 +48,51 @@ void dsc_registry_config_clear(dsc_registry_config *config) {
   dsc_mem_free(config->tls.key);
   dsc_mem_free(config->tls.server_name);
   dsc_secret_unref(config->password);
+  for (size_t i = 0; i < config->n_hosts; i++) dsc_mem_free(config->hosts[i].name);
+  dsc_mem_free(config->sentinel_user);
+  dsc_secret_unref(config->sentinel_password);
   *config = (dsc_registry_config){.kind = DSC_REGISTRY_NONE};
 }
 
-dsc_err dsc_config_registry_set_host(dsc_registry_config *config, dsc_str host, bool is_v6, dsc_str port,
-                                     dsc_why *why) {
-  dsc_addr addr;
-  int64_t number = DEFAULT_PORT;
+bool dsc_registry_kind_has_servers(dsc_registry_kind kind) {
+  return kind == DSC_REGISTRY_REDIS || kind == DSC_REGISTRY_SENTINEL || kind == DSC_REGISTRY_CLUSTER;
+}
+
+dsc_err dsc_config_registry_check_host(dsc_addr *addr, dsc_str host, bool is_v6, dsc_str port, uint16_t default_port,
+                                       dsc_why *why) {
+  int64_t number = default_port;
   if (port.n > 0 && (!dsc_config_registry_number(port, 65535, &number) || number == 0))
     return dsc_config_registry_invalid(why, "the port is not a number from 1 to 65535");
   if (host.n == 0) host = dsc_str_of(DEFAULT_HOST);
   dsc_buf buf;
   dsc_buf_init(&buf, DSC_ADDR_MAX);
   dsc_buf_addf(&buf, is_v6 ? "[%.*s]:%d" : "%.*s:%d", DSC_STR_ARG(host), (int)number);
-  dsc_err err = buf.err == DSC_ENOMEM ? DSC_ENOMEM : dsc_addr_parse(&addr, dsc_buf_str(&buf), NULL);
+  dsc_err err = buf.err == DSC_ENOMEM ? DSC_ENOMEM : dsc_addr_parse(addr, dsc_buf_str(&buf), NULL);
   dsc_buf_clear(&buf);
   if (err == DSC_EINVALID) return dsc_config_registry_invalid(why, "the host is neither an IP address nor a name");
+  return err;
+}
+
+dsc_err dsc_config_registry_set_host(dsc_registry_config *config, dsc_str host, bool is_v6, dsc_str port,
+                                     dsc_why *why) {
+  dsc_addr addr;
+  dsc_err err = dsc_config_registry_check_host(&addr, host, is_v6, port, DSC_CONFIG_REGISTRY_PORT, why);
   if (err) return err;
   config->port = addr.port;
   return dsc_config_registry_set(&config->host, dsc_str_of(addr.host));
 }
 
-static dsc_err set_user(dsc_registry_config *config, dsc_str user, dsc_why *why) {
+dsc_err dsc_config_registry_set_user(char **field, dsc_str user, dsc_why *why) {
   if (user.n > DSC_CONFIG_REGISTRY_NAME_MAX || !dsc_str_is_clean(user))
     return dsc_config_registry_invalid(why, "the user name is longer than 255 bytes or holds control characters");
-  return dsc_config_registry_set(&config->user, user);
+  return dsc_config_registry_set(field, user);
 }
 
-dsc_err dsc_config_registry_set_password(dsc_registry_config *config, dsc_str password) {
+dsc_err dsc_config_registry_set_password(dsc_secret **field, dsc_str password) {
   dsc_secret *secret = dsc_secret_new(password);
   if (!secret) return DSC_ENOMEM;
-  dsc_secret_unref(config->password);
-  config->password = secret;
+  dsc_secret_unref(*field);
+  *field = secret;
   return DSC_OK;
 }
 
@@ -92,7 +106,7 @@ dsc_err dsc_config_registry_decode(dsc_buf *buf, dsc_str s, dsc_why *why) {
              : err;
 }
 
-static void wipe(dsc_buf *buf) {
+void dsc_config_registry_wipe(dsc_buf *buf) {
   if (buf->data) dsc_secret_wipe(buf->data, buf->cap);
   dsc_buf_clear(buf);
 }
@@ -103,14 +117,14 @@ static dsc_err url_user(dsc_registry_config *config, const dsc_url *url, dsc_why
   dsc_err err = DSC_OK;
   if (url->has_user) {
     err = dsc_config_registry_decode(&buf, url->user, why);
-    if (!err) err = set_user(config, dsc_buf_str(&buf), why);
+    if (!err) err = dsc_config_registry_set_user(&config->user, dsc_buf_str(&buf), why);
   }
   dsc_buf_reset(&buf);
   if (!err && url->has_password) {
     err = dsc_config_registry_decode(&buf, url->password, why);
-    if (!err) err = dsc_config_registry_set_password(config, dsc_buf_str(&buf));
+    if (!err) err = dsc_config_registry_set_password(&config->password, dsc_buf_str(&buf));
   }
-  wipe(&buf);
+  dsc_config_registry_wipe(&buf);
   return err;
 }
 
@@ -132,22 +146,37 @@ static dsc_err set_path(dsc_registry_config *config, const dsc_url *url, dsc_why
   return err;
 }
 
-static dsc_err parse_url(dsc_registry_config *config, dsc_str text, dsc_why *why) {
+/* What a scheme says. */
+typedef struct scheme {
+  const char *name;
+  dsc_registry_kind kind;
+  bool has_tls, is_unix;
+} scheme;
+
+static dsc_err set_place(dsc_registry_config *config, const scheme *s, const dsc_url *url, dsc_why *why) {
+  if (s->is_unix) return set_path(config, url, why);
+  if (s->kind == DSC_REGISTRY_REDIS)
+    return dsc_config_registry_set_host(config, url->host, url->host_is_v6, url->port, why);
+  return dsc_config_registry_set_hosts(config, url->host, why);
+}
+
+static dsc_err parse_url(dsc_registry_config *config, const scheme *s, dsc_str text, dsc_why *why) {
   dsc_url url;
   dsc_why cause;
   dsc_str path = {NULL, 0};
-  if (dsc_url_parse(&url, text, &cause)) return dsc_fail(why, DSC_EINVALID, "registry: %s", cause.text);
+  bool is_list = s->kind != DSC_REGISTRY_REDIS;
+  if (is_list ? dsc_url_parse_list(&url, text, &cause) : dsc_url_parse(&url, text, &cause))
+    return dsc_fail(why, DSC_EINVALID, "registry: %s", cause.text);
   if (holds(url.path, '@') || holds(url.query, '@'))
     return dsc_config_registry_invalid(
         why, "an '@' behind the host; a '/', '?' or '@' in user or password must be percent-encoded");
-  bool is_unix = dsc_str_equal_nocase(url.scheme, DSC_STR_LITERAL("unix"));
-  config->kind = DSC_REGISTRY_REDIS;
+  config->kind = s->kind;
   config->connect_timeout_ms = DSC_REGISTRY_CONNECT_TIMEOUT_MS;
-  config->has_tls = dsc_str_equal_nocase(url.scheme, DSC_STR_LITERAL("rediss"));
-  dsc_err err = is_unix ? set_path(config, &url, why)
-                        : dsc_config_registry_set_host(config, url.host, url.host_is_v6, url.port, why);
+  config->has_tls = s->has_tls;
+  dsc_err err = set_place(config, s, &url, why);
   if (!err) err = url_user(config, &url, why);
-  if (!is_unix && url.path.n > 0) path = (dsc_str){url.path.p + 1, url.path.n - 1};
+  if (!s->is_unix && url.path.n > 0) path = (dsc_str){url.path.p + 1, url.path.n - 1};
+  if (!err && config->kind == DSC_REGISTRY_SENTINEL) err = dsc_config_registry_cut_master(config, &path, why);
   return err ? err : dsc_config_registry_parameters(config, path, url.query, why);
 }
 
@@ -158,18 +187,22 @@ static dsc_err parse_memory(dsc_registry_config *config, dsc_str name, dsc_why *
   return dsc_config_registry_set(&config->name, name);
 }
 
-static dsc_err parse_scheme(dsc_registry_config *config, dsc_str scheme, dsc_str text, dsc_why *why) {
-  static const char *const later[] = {"redis+sentinel", "rediss+sentinel", "redis+cluster", NULL};
-  static const char *const urls[] = {"redis", "rediss", "unix", NULL};
-  for (const char *const *name = urls; *name; name++)
-    if (dsc_str_equal_nocase(scheme, dsc_str_of(*name))) return parse_url(config, text, why);
-  if (dsc_str_equal_nocase(scheme, DSC_STR_LITERAL("memory"))) {
-    size_t n = scheme.n + sizeof "://" - 1;
+static dsc_err parse_scheme(dsc_registry_config *config, dsc_str name, dsc_str text, dsc_why *why) {
+  static const scheme schemes[] = {
+      {"redis", DSC_REGISTRY_REDIS, false, false},
+      {"rediss", DSC_REGISTRY_REDIS, true, false},
+      {"unix", DSC_REGISTRY_REDIS, false, true},
+      {"redis+sentinel", DSC_REGISTRY_SENTINEL, false, false},
+      {"rediss+sentinel", DSC_REGISTRY_SENTINEL, true, false},
+      {"redis+cluster", DSC_REGISTRY_CLUSTER, false, false},
+      {"rediss+cluster", DSC_REGISTRY_CLUSTER, true, false},
+  };
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+    if (dsc_str_equal_nocase(name, dsc_str_of(schemes[i].name))) return parse_url(config, &schemes[i], text, why);
+  if (dsc_str_equal_nocase(name, DSC_STR_LITERAL("memory"))) {
+    size_t n = name.n + sizeof "://" - 1;
     return parse_memory(config, (dsc_str){text.p + n, text.n - n}, why);
   }
-  for (const char *const *name = later; *name; name++)
-    if (dsc_str_equal_nocase(scheme, dsc_str_of(*name)))
-      return dsc_fail(why, DSC_EINVALID, "registry: this version does not speak %s://, only " KNOWN, *name);
   return dsc_config_registry_invalid(why, "unknown scheme; known are " KNOWN);
 }
 
@@ -184,7 +217,7 @@ static dsc_err parse_any(dsc_registry_config *config, dsc_str text, dsc_why *why
 
 /* What the options say wins; an empty user or password is none. */
 static dsc_err merge_options(dsc_registry_config *config, const char *user, dsc_secret *password, dsc_why *why) {
-  dsc_err err = user ? set_user(config, dsc_str_of(user), why) : DSC_OK;
+  dsc_err err = user ? dsc_config_registry_set_user(&config->user, dsc_str_of(user), why) : DSC_OK;
   if (err) return err;
   if (password) {
     dsc_secret_unref(config->password);
@@ -208,7 +241,7 @@ dsc_err dsc_registry_config_parse(dsc_registry_config *config, dsc_str text, con
                                   dsc_why *why) {
   *config = (dsc_registry_config){.kind = DSC_REGISTRY_NONE};
   dsc_err err = parse_any(config, text, why);
-  if (!err && config->kind == DSC_REGISTRY_REDIS) err = merge_options(config, user, password, why);
+  if (!err && dsc_registry_kind_has_servers(config->kind)) err = merge_options(config, user, password, why);
   if (!err) err = dsc_config_registry_set_text(config);
   if (err == DSC_ENOMEM) dsc_fail(why, err, "registry: %s", dsc_err_text(err));
   if (err) dsc_registry_config_clear(config);

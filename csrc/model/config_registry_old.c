@@ -22,7 +22,7 @@ static dsc_err old_part(dsc_registry_config *config, dsc_str part, dsc_why *why)
     return dsc_config_registry_invalid(why, "two parts could be the database; write " DSC_CONFIG_REGISTRY_HELP);
   if (config->password)
     return dsc_config_registry_invalid(why, "two parts could be the password; write " DSC_CONFIG_REGISTRY_HELP);
-  return dsc_config_registry_set_password(config, part);
+  return dsc_config_registry_set_password(&config->password, part);
 }
 
 /* Cuts the host off "host:port...", with its brackets if it has some. */

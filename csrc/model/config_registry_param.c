@@ -20,6 +20,8 @@ static dsc_err set_db(parse *p, dsc_str value, dsc_why *why) {
     return dsc_config_registry_invalid(why, "the database is not a number from 0 up");
   if (p->has_db && p->config->db != (uint32_t)db)
     return dsc_config_registry_invalid(why, "two different databases are given");
+  if (p->config->kind == DSC_REGISTRY_CLUSTER && db != 0)
+    return dsc_config_registry_invalid(why, "a Cluster has no database but 0");
   p->has_db = true;
   p->config->db = (uint32_t)db;
   return DSC_OK;
@@ -78,26 +80,40 @@ static dsc_err set_unix_db(parse *p, dsc_str value, dsc_why *why) {
   return dsc_config_registry_invalid(why, "the parameter db is for unix:// only; write redis://host:port/db");
 }
 
+static dsc_err set_sentinel_user(parse *p, dsc_str value, dsc_why *why) {
+  return dsc_config_registry_set_user(&p->config->sentinel_user, value, why);
+}
+
+static dsc_err set_sentinel_password(parse *p, dsc_str value, dsc_why *why) {
+  (void)why;
+  return dsc_config_registry_set_password(&p->config->sentinel_password, value);
+}
+
+/* What a parameter is for. */
+typedef enum use { ANY, TLS, SENTINEL } use;
+
 static const struct parameter {
   const char *name;
   dsc_err (*set)(parse *p, dsc_str value, dsc_why *why); /* NULL: ignored */
-  bool tls;                                              /* only for rediss:// */
+  use use;
 } parameters[] = {
-    {"database", set_db, false},
-    {"db", set_unix_db, false},
-    {"connectTimeout", set_connect_timeout, false},
-    {"id", set_id, false},
-    {"ca", set_ca, true},
-    {"cert", set_cert, true},
-    {"key", set_key, true},
-    {"server_name", set_server_name, true},
-    {"verify", set_verify, true},
-    {"readTimeout", NULL, false},
-    {"writeTimeout", NULL, false},
-    {"idleTimeout", NULL, false},
-    {"maxIdle", NULL, false},
-    {"maxActive", NULL, false},
-    {"logSlow", NULL, false},
+    {"database", set_db, ANY},
+    {"db", set_unix_db, ANY},
+    {"connectTimeout", set_connect_timeout, ANY},
+    {"id", set_id, ANY},
+    {"ca", set_ca, TLS},
+    {"cert", set_cert, TLS},
+    {"key", set_key, TLS},
+    {"server_name", set_server_name, TLS},
+    {"verify", set_verify, TLS},
+    {"sentinelUser", set_sentinel_user, SENTINEL},
+    {"sentinelPassword", set_sentinel_password, SENTINEL},
+    {"readTimeout", NULL, ANY},
+    {"writeTimeout", NULL, ANY},
+    {"idleTimeout", NULL, ANY},
+    {"maxIdle", NULL, ANY},
+    {"maxActive", NULL, ANY},
+    {"logSlow", NULL, ANY},
 };
 
 /* Names an unknown parameter, if it can be a name at all: else it may be the rest of a password. */
@@ -107,26 +123,29 @@ static dsc_err unknown_parameter(dsc_str key, dsc_why *why) {
     char letter = (char)(key.p[i] | 0x20);
     is_name = (letter >= 'a' && letter <= 'z') || key.p[i] == '_';
   }
-  return dsc_fail(why, DSC_EINVALID,
-                  "registry: unknown parameter%s%.*s; known are database, connectTimeout, id, with unix:// db, with "
-                  "rediss:// ca, cert, key, "
-                  "server_name, verify, and ignored are "
-                  "readTimeout, writeTimeout, idleTimeout, maxIdle, maxActive, logSlow",
-                  is_name ? " " : "", is_name ? (int)key.n : 0, key.p);
+  return dsc_fail(
+      why, DSC_EINVALID,
+      "registry: unknown parameter%s%.*s; known are database, connectTimeout, id, with unix:// db, with "
+      "rediss:// ca, cert, key, server_name, verify, with redis+sentinel:// sentinelUser, "
+      "sentinelPassword, and ignored are readTimeout, writeTimeout, idleTimeout, maxIdle, maxActive, logSlow",
+      is_name ? " " : "", is_name ? (int)key.n : 0, key.p);
 }
 
 /* An empty value says nothing, so it sets nothing. */
 static dsc_err set_parameter(parse *p, dsc_str key, dsc_str value, dsc_why *why) {
   for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
     if (!dsc_str_equal_nocase(key, dsc_str_of(parameters[i].name))) continue;
-    if (parameters[i].tls && !p->config->has_tls)
+    if (parameters[i].use == TLS && !p->config->has_tls)
       return dsc_fail(why, DSC_EINVALID, "registry: the parameter %s is for rediss:// (TLS) only", parameters[i].name);
+    if (parameters[i].use == SENTINEL && p->config->kind != DSC_REGISTRY_SENTINEL)
+      return dsc_fail(why, DSC_EINVALID, "registry: the parameter %s is for redis+sentinel:// only",
+                      parameters[i].name);
     if (!parameters[i].set || value.n == 0) return DSC_OK;
     dsc_buf buf;
     dsc_buf_init(&buf, 0);
     dsc_err err = dsc_config_registry_decode(&buf, value, why);
     if (!err) err = parameters[i].set(p, dsc_buf_str(&buf), why);
-    dsc_buf_clear(&buf);
+    dsc_config_registry_wipe(&buf);
     return err;
   }
   return unknown_parameter(key, why);
@@ -139,5 +158,7 @@ dsc_err dsc_config_registry_parameters(dsc_registry_config *config, dsc_str path
   while (!err && dsc_url_next_pair(&query, &key, &value)) err = set_parameter(&p, key, value, why);
   if (!err && config->tls.key && !config->tls.cert)
     err = dsc_config_registry_invalid(why, "the parameter key needs cert beside it");
+  if (!err && config->sentinel_user && !config->sentinel_password)
+    err = dsc_config_registry_invalid(why, "the parameter sentinelUser needs sentinelPassword beside it");
   return err;
 }

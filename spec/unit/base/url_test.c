@@ -48,6 +48,37 @@ TEST(good_urls) {
   }
 }
 
+TEST(lists_of_hosts) {
+  dsc_url url;
+  dsc_why why;
+  assert_int_equal(dsc_url_parse_list(&url, L("x://u:a,b@one:1,[::1]:2,,three/p?q=1"), &why), DSC_OK);
+  assert_str(url.user, "u");
+  assert_str(url.password, "a,b");
+  assert_str(url.path, "/p");
+  assert_str(url.query, "q=1");
+  dsc_str list = url.host;
+  assert_int_equal(dsc_url_next_host(&url, &list, &why), DSC_OK);
+  assert_str(url.host, "one");
+  assert_str(url.port, "1");
+  assert_false(url.host_is_v6);
+  assert_int_equal(dsc_url_next_host(&url, &list, &why), DSC_OK);
+  assert_str(url.host, "::1");
+  assert_str(url.port, "2");
+  assert_true(url.host_is_v6);
+  assert_int_equal(dsc_url_next_host(&url, &list, &why), DSC_OK);
+  assert_str(url.host, "");
+  assert_str(url.port, "");
+  assert_int_equal(dsc_url_next_host(&url, &list, &why), DSC_OK);
+  assert_str(url.host, "three");
+  assert_str(url.port, "");
+  assert_null(list.p);
+  assert_int_equal(dsc_url_parse_list(&url, L("x://h\n"), &why), DSC_EINVALID);
+  list = L("h:0,[::1");
+  assert_int_equal(dsc_url_next_host(&url, &list, &why), DSC_EINVALID);
+  assert_int_equal(dsc_url_next_host(&url, &list, NULL), DSC_EINVALID);
+  assert_null(list.p);
+}
+
 TEST(bad_urls_and_no_word_of_a_password) {
   static const char *const bad[] = {
       "",
@@ -228,6 +259,7 @@ TEST(every_allocation_may_fail) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_urls),
+      cmocka_unit_test(lists_of_hosts),
       cmocka_unit_test(bad_urls_and_no_word_of_a_password),
       cmocka_unit_test(random_urls_lose_no_byte),
       cmocka_unit_test(pairs),

@@ -152,6 +152,88 @@ TEST(tls_and_unix_sockets) {
   dsc_registry_config_clear(&config);
 }
 
+TEST(sentinel_and_cluster) {
+  static const struct {
+    const char *string;
+    dsc_registry_kind kind;
+    const char *hosts, *name; /* in the string's order */
+    uint32_t db;
+    const char *user, *password, *sentinel_user, *sentinel_password; /* NULL: none */
+    const char *text;
+  } good[] = {
+      {"redis+sentinel://h/m", DSC_REGISTRY_SENTINEL, "h:26379 ", "m", 0, NULL, NULL, NULL, NULL,
+       "redis+sentinel://h:26379/m/0"},
+      {"Redis+SENTINEL:///m", DSC_REGISTRY_SENTINEL, "127.0.0.1:26379 ", "m", 0, NULL, NULL, NULL, NULL,
+       "redis+sentinel://127.0.0.1:26379/m/0"},
+      {"redis+sentinel://c:3,b:2,a:1/my-master/15", DSC_REGISTRY_SENTINEL, "c:3 b:2 a:1 ", "my-master", 15, NULL, NULL,
+       NULL, NULL, "redis+sentinel://a:1,b:2,c:3/my-master/15"},
+      {"redis+sentinel://a:2,a:10,a:2,A:2/m/?database=3&id=x", DSC_REGISTRY_SENTINEL, "a:2 a:10 ", "m", 3, NULL, NULL,
+       NULL, NULL, "redis+sentinel://a:2,a:10/m/3?id=x"},
+      {"redis+sentinel://bob:hunter2@[::1]:7,[2001:db8::1],s/a%2Fb%20c/2", DSC_REGISTRY_SENTINEL,
+       "::1:7 2001:db8::1:26379 s:26379 ", "a/b c", 2, "bob", "hunter2", NULL, NULL,
+       "redis+sentinel://bob@[2001:db8::1]:26379,[::1]:7,s:26379/a%2Fb%20c/2"},
+      {"redis+sentinel://:p%2Cw,x@a,b/m?sentinelPassword=h%40%3F%26", DSC_REGISTRY_SENTINEL, "a:26379 b:26379 ", "m", 0,
+       NULL, "p,w,x", NULL, "h@?&", "redis+sentinel://a:26379,b:26379/m/0"},
+      {"rediss+sentinel://a/m?sentineluser=eve&sentinelPassword=hunter2&ca=/ca&verify=no", DSC_REGISTRY_SENTINEL,
+       "a:26379 ", "m", 0, NULL, NULL, "eve", "hunter2",
+       "rediss+sentinel://a:26379/m/0?ca=/ca&verify=false&sentinelUser=eve"},
+      {"redis+cluster://h", DSC_REGISTRY_CLUSTER, "h:6379 ", NULL, 0, NULL, NULL, NULL, NULL,
+       "redis+cluster://h:6379/"},
+      {"redis+cluster://", DSC_REGISTRY_CLUSTER, "127.0.0.1:6379 ", NULL, 0, NULL, NULL, NULL, NULL,
+       "redis+cluster://127.0.0.1:6379/"},
+      {"redis+cluster://bob:hunter2@b:1,[::1]:2,a/0?database=0&id=7", DSC_REGISTRY_CLUSTER, "b:1 ::1:2 a:6379 ", NULL,
+       0, "bob", "hunter2", NULL, NULL, "redis+cluster://bob@[::1]:2,a:6379,b:1/?id=7"},
+      {"rediss+cluster://h:1/?ca=/c&cert=/d&key=/e&server_name=n", DSC_REGISTRY_CLUSTER, "h:1 ", NULL, 0, NULL, NULL,
+       NULL, NULL, "rediss+cluster://h:1/?ca=/c&cert=/d&key=/e&server_name=n"},
+  };
+  for (size_t i = 0; i < COUNT(good); i++) {
+    dsc_registry_config config;
+    dsc_why why;
+    char hosts[256] = "";
+    if (dsc_registry_config_parse(&config, dsc_str_of(good[i].string), NULL, NULL, &why))
+      fail_msg("%s: %s", good[i].string, why.text);
+    for (size_t k = 0; k < config.n_hosts; k++) {
+      size_t n = strlen(hosts);
+      snprintf(hosts + n, sizeof hosts - n, "%s:%u ", config.hosts[k].name, (unsigned)config.hosts[k].port);
+    }
+    assert_int_equal(config.kind, good[i].kind);
+    assert_string_equal(hosts, good[i].hosts);
+    assert_string_equal(config.name ? config.name : "(none)", good[i].name ? good[i].name : "(none)");
+    assert_int_equal(config.db, good[i].db);
+    assert_string_equal(config.user ? config.user : "(none)", good[i].user ? good[i].user : "(none)");
+    assert_string_equal(config.sentinel_user ? config.sentinel_user : "(none)",
+                        good[i].sentinel_user ? good[i].sentinel_user : "(none)");
+    assert_int_equal(config.password != NULL, good[i].password != NULL);
+    if (config.password) assert_true(dsc_secret_equals(config.password, dsc_str_of(good[i].password)));
+    assert_int_equal(config.sentinel_password != NULL, good[i].sentinel_password != NULL);
+    if (config.sentinel_password)
+      assert_true(dsc_secret_equals(config.sentinel_password, dsc_str_of(good[i].sentinel_password)));
+    assert_int_equal(config.has_tls, strncmp(good[i].string, "rediss", 6) == 0);
+    assert_int_equal(config.connect_timeout_ms, DSC_REGISTRY_CONNECT_TIMEOUT_MS);
+    assert_string_equal(config.text, good[i].text);
+    assert_null(config.host);
+    assert_true(dsc_registry_kind_has_servers(config.kind));
+    dsc_registry_config_clear(&config);
+    assert_int_equal(config.n_hosts, 0);
+  }
+  assert_true(dsc_registry_kind_has_servers(DSC_REGISTRY_REDIS));
+  assert_false(dsc_registry_kind_has_servers(DSC_REGISTRY_MEMORY));
+  assert_false(dsc_registry_kind_has_servers(DSC_REGISTRY_NONE));
+}
+
+TEST(sixteen_hosts_and_options_for_all_of_them) {
+  dsc_registry_config config;
+  dsc_secret *secret = dsc_secret_new(L("fromoptions"));
+  static const char string[] = "redis+cluster://a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,a:14,a:15,a:16";
+  assert_int_equal(dsc_registry_config_parse(&config, dsc_str_of(string), "eve", secret, NULL), DSC_OK);
+  assert_int_equal(config.n_hosts, 16);
+  assert_int_equal(config.hosts[15].port, 16);
+  assert_string_equal(config.user, "eve");
+  assert_true(dsc_secret_equals(config.password, L("fromoptions")));
+  dsc_registry_config_clear(&config);
+  dsc_secret_unref(secret);
+}
+
 TEST(bad_strings_and_no_word_of_a_password) {
   static const struct {
     const char *string, *sentence;
@@ -168,10 +250,40 @@ TEST(bad_strings_and_no_word_of_a_password) {
       {"rediss://h?verify=hunter2", "verify is neither true (1, yes) nor false (0, no)"},
       {"rediss://h?key=/hunter2", "the parameter key needs cert beside it"},
       {"rediss://h?ca=a%0ab", "ca holds control characters"},
-      {"rediss+sentinel://:hunter2@h", "this version does not speak rediss+sentinel://"},
-      {"REDIS+Sentinel://:hunter2@h", "this version does not speak redis+sentinel://"},
-      {"redis+cluster://h:1", "this version does not speak redis+cluster://"},
-      {"http://:hunter2@h", "unknown scheme; known are redis://, rediss://, unix:// and memory://"},
+      {"rediss+sentinel://:hunter2@h", "takes a master's name of 1 to 255 bytes"},
+      {"redis+sentinel://h/", "takes a master's name"},
+      {"redis+sentinel://h//1", "takes a master's name"},
+      {"redis+sentinel://h/a%0ab", "takes a master's name"},
+      {"redis+sentinel://h/a%zz", "a '%' is not followed by"},
+      {"redis+sentinel://h/m/x", "the database is not a number"},
+      {"redis+sentinel://h/m/1/2", "the database is not a number"},
+      {"redis+sentinel://h/m/1?database=2", "two different databases"},
+      {"redis+sentinel://h:hunter2/m", "host 1 of the list: the port is not a number"},
+      {"redis+sentinel://a:1,b:0/m", "host 2 of the list: the port is not a number"},
+      {"redis+sentinel://a:1,hunter2 b/m", "percent-encoded"},
+      {"redis+sentinel://a:1,-hunter2:3/m", "host 2 of the list: the host is neither an IP address nor a name"},
+      {"redis+sentinel://a,[::1/m", "host 2 of the list: the host is not valid (IPv6 needs brackets"},
+      {"redis+sentinel://a,,b/m", "host 2 of the list: it is empty"},
+      {"redis+sentinel://,a/m", "host 1 of the list: it is empty"},
+      {"redis+sentinel://a,/m", "host 2 of the list: it is empty"},
+      {"redis+sentinel://a,a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,a:14,a:15,a:16/m",
+       "more than 16 hosts"},
+      {"redis+sentinel://hunter2@h/m", "a user without a password"},
+      {"redis+sentinel://:hun/ter2@h/m", "'@' behind the host"},
+      {"redis+sentinel://:hun,ter2/@h/m", "'@' behind the host"},
+      {"redis+sentinel://h/m?sentinelUser=hunter2", "the parameter sentinelUser needs sentinelPassword beside it"},
+      {"redis+sentinel://h/m?sentinelUser=%0ahunter2&sentinelPassword=x", "the user name is longer than"},
+      {"redis+sentinel://h/m?sentinelPassword=hunter2%", "a '%' is not followed by"},
+      {"redis+sentinel://h/m?ca=/hunter2", "the parameter ca is for rediss:// (TLS) only"},
+      {"redis://h?sentinelPassword=hunter2", "the parameter sentinelPassword is for redis+sentinel:// only"},
+      {"redis+cluster://h?sentinelUser=hunter2", "the parameter sentinelUser is for redis+sentinel:// only"},
+      {"redis+cluster://h/1", "a Cluster has no database but 0"},
+      {"redis+cluster://h/?database=3", "a Cluster has no database but 0"},
+      {"redis+cluster://h/hunter2", "the database is not a number"},
+      {"redis+cluster://h?db=0", "the parameter db is for unix:// only"},
+      {"unix+sentinel://h/m", "unknown scheme"},
+      {"http://:hunter2@h", "unknown scheme; known are redis://, rediss://, redis+sentinel://, rediss+sentinel://, "
+                            "redis+cluster://, rediss+cluster://, unix:// and memory://"},
       {"://hunter2", "unknown scheme"},
       {"hunter2://", "unknown scheme"},
       {"memory://", "a name of 1 to 255 bytes"},
@@ -244,6 +356,8 @@ TEST(bad_strings_and_no_word_of_a_password) {
     assert_null(config.text);
     assert_null(config.host);
     assert_null(config.password);
+    assert_int_equal(config.n_hosts, 0);
+    assert_null(config.sentinel_password);
     assert_int_equal(dsc_registry_config_parse(&config, dsc_str_of(bad[i].string), NULL, NULL, NULL), DSC_EINVALID);
   }
 }
@@ -317,6 +431,8 @@ TEST(every_allocation_may_fail) {
   assert_true(fail_each_allocation(parse_tried) >= 8);
   tried = "h:1:hunter2:3";
   assert_true(fail_each_allocation(parse_tried) >= 3);
+  tried = "rediss+sentinel://bob:hunter2-and-so-on@a:1,b:2/m/3?sentinelUser=eve&sentinelPassword=hunter2&ca=/ca";
+  assert_true(fail_each_allocation(parse_tried) >= 12);
   tried = "memory://name";
   assert_int_equal(fail_each_allocation(parse_tried), 2);
   tried = "";
@@ -327,6 +443,9 @@ TEST(every_allocation_may_fail) {
 TEST(random_strings_never_harm_and_never_show_the_password) {
   static const char bytes[] = "abXY019:/?@#%&=[].,-+ ~\xff\"\\";
   static const char *const shapes[] = {"redis://:%s@h:6379/1",
+                                       "redis+sentinel://:%s@h:1,i:2/m/1",
+                                       "redis+sentinel://h/m?sentinelPassword=%s",
+                                       "redis+cluster://bob:%s@h:1,[::1]:2/",
                                        "redis://bob:%s@h:6379/1?id=1",
                                        "redis://%s@h",
                                        "redis://:%s@[::1]",
@@ -367,11 +486,14 @@ TEST(random_strings_never_harm_and_never_show_the_password) {
 }
 
 TEST(random_bytes_never_harm) {
-  static const char bytes[] = "redis:/@?=&%0159[].:memory\n\x80";
+  static const char bytes[] = "redis:/@?=&%0159[].:memory,\n\x80";
+  static const char *const starts[] = {"", "redis://", "redis+sentinel://", "rediss+cluster://"};
   uint64_t seed = 17;
   for (int round = 0; round < 100000; round++) {
-    char string[40] = "redis://";
-    size_t start = pick_below(&seed, 2) * 8, n = start + pick_below(&seed, sizeof string - start);
+    char string[50];
+    const char *with = starts[pick_below(&seed, COUNT(starts))];
+    size_t start = strlen(with), n = start + pick_below(&seed, sizeof string - start);
+    memcpy(string, with, start);
     for (size_t i = start; i < n; i++) string[i] = bytes[pick_below(&seed, sizeof bytes)];
     dsc_registry_config config;
     dsc_err err = dsc_registry_config_parse(&config, (dsc_str){string, n}, NULL, NULL, NULL);
@@ -394,6 +516,8 @@ int main(void) {
       cmocka_unit_test(good_redis_strings),
       cmocka_unit_test(none_and_memory),
       cmocka_unit_test(tls_and_unix_sockets),
+      cmocka_unit_test(sentinel_and_cluster),
+      cmocka_unit_test(sixteen_hosts_and_options_for_all_of_them),
       cmocka_unit_test(bad_strings_and_no_word_of_a_password),
       cmocka_unit_test(a_string_is_bounded),
       cmocka_unit_test(options_win_over_the_string),
