@@ -51,6 +51,7 @@ dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeou
   timeout_ms = bound_by_drain(d, timeout_ms);
   notice_change(d);
   bool ready = only ? dsc_call_is_ready(only) : all && !dsc_list_empty(&d->ready);
+  dsc_loop_set_bound(d->loop, frame->turn ? frame->turn->until_ns : 0);
   if (!ready) dsc_loop_run(d->loop, timeout_ms);
   notice_change(d);
   if (all || only) dsc_call_drain(frame, only);

@@ -29,6 +29,8 @@ static void init_global(void) {
 }
 
 static void move_to(dsc_http_attempt *attempt, dsc_link *list, dsc_http_phase phase) {
+  if (attempt->request.http2 && attempt->phase == DSC_HTTP_WAITING) attempt->http->waiting_shared--;
+  if (attempt->request.http2 && phase == DSC_HTTP_WAITING) attempt->http->waiting_shared++;
   dsc_list_remove(&attempt->link);
   dsc_list_push(list, &attempt->link);
   attempt->phase = phase;
@@ -156,10 +158,16 @@ static void run(dsc_http_attempt *attempt) {
   move_to(attempt, &http->busy, DSC_HTTP_RUNNING);
 }
 
+/* No connection is free, and nobody waits who could share one: thousands need not be asked one by one. */
+static bool is_full(const dsc_http *http) {
+  return http->running >= DSC_HTTP_MAX_CONNECTIONS && http->waiting_shared == 0;
+}
+
 static void run_waiting(dsc_http *http) {
   for (dsc_link *at = http->waiting.next, *next; at != &http->waiting; at = next) {
     dsc_http_attempt *attempt = DSC_LIST_ENTRY(at, dsc_http_attempt, link);
     next = at->next;
+    if (is_full(http)) return;
     if (has_room(attempt)) run(attempt);
   }
 }

@@ -44,11 +44,12 @@ struct dsc_http {
   dsc_timer *settler; /* goes on with what http_watch.c's settle() left */
   dsc_timer *bell;    /* delivers what became ready outside a callback of the loop */
   dsc_link busy, waiting, ready, idle;
-  dsc_link noted; /* attempts with something to tell before they end, by note_link */
-  size_t active;  /* in any phase but idle */
-  size_t running; /* in curl's hands, each with a connection of its own */
-  size_t streams; /* in curl's hands over HTTP/2 */
-  size_t sockets; /* open */
+  dsc_link noted;        /* attempts with something to tell before they end, by note_link */
+  size_t active;         /* in any phase but idle */
+  size_t running;        /* in curl's hands, each with a connection of its own */
+  size_t streams;        /* in curl's hands over HTTP/2 */
+  size_t waiting_shared; /* of those that wait: over HTTP/2 */
+  size_t sockets;        /* open */
   size_t idle_count;
   bool in_send;   /* completions must wait for the bell */
   bool h2c_moved; /* bytes came over HTTP/2 without TLS since curl was last asked for more */

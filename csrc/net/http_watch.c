@@ -90,6 +90,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   dsc_http *http = w->http;
   curl_socket_t fd = w->fd;
   int unwanted = events & ~w->wanted;
+  if (status == 0 && dsc_loop_is_late(http->loop)) return;
   /* on an error libuv has stopped the handle by itself */
   if (status < 0) w->armed = 0;
   if (unwanted) arm(w, w->wanted);

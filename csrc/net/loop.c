@@ -15,6 +15,7 @@
 #include <time.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -29,6 +30,8 @@ struct dsc_loop {
   dsc_loop_fn on_wake;
   void *on_wake_ud;
   bool running;
+  uint64_t bound_ns; /* 0: none */
+  bool acted;        /* one callback of this run was not too late */
   /* constant while the thread lives */
   pthread_t thread;
   char name[16];
@@ -123,6 +126,7 @@ void dsc_loop_on_wake(dsc_loop *loop, dsc_loop_fn fn, void *ud) {
 void dsc_loop_run(dsc_loop *loop, int64_t timeout_ms) {
   if (loop->running) return;
   loop->running = true;
+  loop->acted = false;
   if (timeout_ms > 0) {
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->limit, on_limit, (uint64_t)(timeout_ms < MAX_RUN_MS ? timeout_ms : MAX_RUN_MS), 0);
@@ -130,6 +134,16 @@ void dsc_loop_run(dsc_loop *loop, int64_t timeout_ms) {
   uv_run(&loop->uv, timeout_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_DEFAULT);
   if (timeout_ms > 0) uv_timer_stop(&loop->limit);
   loop->running = false;
+}
+
+void dsc_loop_set_bound(dsc_loop *loop, uint64_t until_ns) {
+  loop->bound_ns = until_ns;
+}
+
+bool dsc_loop_is_late(dsc_loop *loop) {
+  bool late = loop->bound_ns && loop->acted && dsc_clock_now_ns() >= loop->bound_ns;
+  loop->acted = true;
+  return late;
 }
 
 void dsc_loop_stop(dsc_loop *loop) {

@@ -34,6 +34,14 @@ void dsc_loop_on_wake(dsc_loop *loop, dsc_loop_fn fn, void *ud);
 ** is ready now; negative: no limit). May return early without any of them. Loop thread; never nested. */
 void dsc_loop_run(dsc_loop *loop, int64_t timeout_ms);
 
+/* Bounds the work of the runs that follow: past `until_ns` on the clock dsc_loop_is_late() is true, except the first
+** time in each run. 0: no bound. Loop thread. */
+void dsc_loop_set_bound(dsc_loop *loop, uint64_t until_ns);
+
+/* Asked by a callback of a descriptor that has something to do: true: leave it, it comes again in the next run. Loop
+** thread. */
+bool dsc_loop_is_late(dsc_loop *loop);
+
 /* Makes dsc_loop_run() return after the current callbacks. Loop thread. */
 void dsc_loop_stop(dsc_loop *loop);
 

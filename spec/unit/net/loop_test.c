@@ -176,6 +176,28 @@ static void test_thread(void **state) {
   dsc_loop_free(w.loop);
 }
 
+static void ask_twice(void *ud) {
+  counter *c = ud;
+  c->calls += !dsc_loop_is_late(c->loop);
+  c->calls += !dsc_loop_is_late(c->loop);
+}
+
+static void test_bound(void **state) {
+  (void)state;
+  dsc_loop *loop = new_loop();
+  counter c = {.loop = loop};
+  dsc_timer *timer = dsc_timer_new(loop, ask_twice, &c);
+  for (int round = 1; round <= 3; round++) {
+    c.calls = 0;
+    dsc_loop_set_bound(loop, round == 1 ? 1 : round == 2 ? UINT64_MAX : 0); /* long past, far away, none */
+    dsc_timer_start(timer, 0);
+    dsc_loop_run(loop, 10);
+    assert_int_equal(c.calls, round == 1 ? 1 : 2);
+  }
+  dsc_timer_free(timer);
+  dsc_loop_free(loop);
+}
+
 static void test_out_of_memory(void **state) {
   (void)state;
   dsc_err err = DSC_OK;
@@ -214,7 +236,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_limits),       cmocka_unit_test(test_timers), cmocka_unit_test(test_stop_in_timer),
       cmocka_unit_test(test_wake),         cmocka_unit_test(test_thread), cmocka_unit_test(test_out_of_memory),
-      cmocka_unit_test(test_nothing_left),
+      cmocka_unit_test(test_nothing_left), cmocka_unit_test(test_bound),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
