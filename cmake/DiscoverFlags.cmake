@@ -8,6 +8,8 @@ target_compile_options(discover_flags INTERFACE
   # snprintf is how this code truncates on purpose.
   $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>
   -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wpointer-arith
+  # Nobody puts a function of his own in place of one that libdiscover.so exports.
+  -fno-semantic-interposition
   $<$<BOOL:${DISCOVER_WERROR}>:-Werror>)
 
 if(DISCOVER_SANITIZE STREQUAL "address")

@@ -21,6 +21,7 @@ build = {
   type = "cmake",
   variables = {
     CMAKE_BUILD_TYPE = "RelWithDebInfo",
+    DISCOVER_C_LIBRARY = "OFF",
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",
     LUA_INCDIR = "$(LUA_INCDIR)",

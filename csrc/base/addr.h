@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 #define DSC_ADDR_MAX 262 /* 253 for a name, brackets, colon, port, terminator */
 
 typedef struct dsc_addr {
@@ -29,5 +31,7 @@ dsc_err dsc_addr_parse_own(dsc_addr *addr, dsc_str text, dsc_why *why);
 /* Checks an app name: 1 to 255 bytes, no blanks, no control characters. Any thread.
 ** Fails: DSC_EINVALID with `why`. */
 dsc_err dsc_addr_check_app(dsc_str app, dsc_why *why);
+
+#pragma GCC visibility pop
 
 #endif

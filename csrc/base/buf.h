@@ -10,6 +10,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 typedef struct dsc_buf {
   /* owner's thread only; `data` is terminated when not NULL */
   char *data;
@@ -46,5 +48,7 @@ dsc_str dsc_buf_str(const dsc_buf *buf);
 /* Takes the bytes out (terminated, `*n` long, "" when empty) and leaves an empty buffer. Owner's thread.
 ** Caller owns: dsc_mem_free(). Fails: NULL when an error stuck or memory ran out. */
 char *dsc_buf_take(dsc_buf *buf, size_t *n);
+
+#pragma GCC visibility pop
 
 #endif

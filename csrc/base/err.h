@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+#pragma GCC visibility push(default)
+
 #define DSC_ERR_MAP(XX)                                                                                                \
   XX(APP_NOT_FOUND, app_not_found, "no such app")                                                                      \
   XX(NO_NODE, no_node, "the app has no node that can be called")                                                       \
@@ -59,5 +61,7 @@ dsc_err dsc_err_find(const char *name);
 ** can end with `return dsc_fail(why, DSC_EINVALID, ...)`. Control characters are shown as '?'.
 ** Any thread. Truncates at DSC_WHY_MAX - 1. */
 __attribute__((format(printf, 3, 4))) dsc_err dsc_fail(dsc_why *why, dsc_err err, const char *format, ...);
+
+#pragma GCC visibility pop
 
 #endif

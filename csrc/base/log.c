@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -154,4 +155,42 @@ void dsc_log_stderr(void *ud, const dsc_log_record *record) {
   ssize_t written = write(STDERR_FILENO, text, n);
   (void)written; /* nowhere to complain to */
   errno = before;
+}
+
+/* Held while the host's sink runs, so that it can be taken away. */
+static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t default_once = PTHREAD_ONCE_INIT;
+static dsc_log_sink default_sink; /* under default_lock; NULL: stderr */
+static void *default_ud;
+
+/* Whoever held it is not in the child. Not taken before a fork: others log with locks held that they take there. */
+static void open_in_child(void) {
+  pthread_mutex_init(&default_lock, NULL);
+}
+
+static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, open_in_child);
+}
+
+static void lock_default(void) {
+  pthread_once(&default_once, watch_forks);
+  pthread_mutex_lock(&default_lock);
+}
+
+void dsc_log_set_default(dsc_log_sink sink, void *ud) {
+  lock_default();
+  default_sink = sink;
+  default_ud = ud;
+  pthread_mutex_unlock(&default_lock);
+}
+
+void dsc_log_default(void *ud, const dsc_log_record *record) {
+  (void)ud;
+  int before = errno;
+  lock_default();
+  bool to_stderr = !default_sink;
+  if (!to_stderr) default_sink(default_ud, record);
+  pthread_mutex_unlock(&default_lock);
+  errno = before;
+  if (to_stderr) dsc_log_stderr(NULL, record);
 }

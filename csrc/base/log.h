@@ -2,13 +2,16 @@
 ** log.h - log records and the sink they go to.
 **
 ** A record is a value with bounded strings, so that it can wait in a queue without owning anything.
-** The default sink writes one line to stderr from a level up, in one write(2), from any thread.
+** The default sink, unless a host sets another, writes one line to stderr from a level up, in one write(2), from any
+** thread.
 */
 #ifndef DSC_BASE_LOG_H
 #define DSC_BASE_LOG_H
 
 #include "base/err.h"
 #include "base/str.h"
+
+#pragma GCC visibility push(default)
 
 typedef enum dsc_log_level { DSC_LOG_DEBUG, DSC_LOG_INFO, DSC_LOG_WARN, DSC_LOG_ERROR, DSC_LOG_OFF } dsc_log_level;
 
@@ -53,7 +56,17 @@ void dsc_log_field(char *field, size_t size, dsc_str s);
 /* Formats a record as one readable line without line end; returns its length (< size). Any thread. */
 size_t dsc_log_format(const dsc_log_record *record, char *line, size_t size);
 
-/* The default sink: one line to stderr. Any thread. `ud` is unused. */
+/* Writes one line to stderr. Any thread. `ud` is unused. */
 void dsc_log_stderr(void *ud, const dsc_log_record *record);
+
+/* Sets where records go that no discoverer's own logger takes, in the whole process (NULL: stderr again). The sink is
+** called in the thread that logs, this library's or a discoverer's owner, one record at a time; it may not fork nor
+** call this library. After this has returned the former sink is not running and will not be called. Any thread. */
+void dsc_log_set_default(dsc_log_sink sink, void *ud);
+
+/* Hands a record to that sink. Any thread. `ud` is unused. */
+void dsc_log_default(void *ud, const dsc_log_record *record);
+
+#pragma GCC visibility pop
 
 #endif

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
+
 /* Returns 64 random bits. Any thread. */
 uint64_t dsc_random_u64(void);
 
@@ -21,5 +23,7 @@ uint64_t dsc_random_jitter_ms(uint64_t ms, double part);
 /* Returns a duration in [low_ms, high_ms], for back-off with full jitter. Any thread.
 ** Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog. */
 uint64_t dsc_random_between_ms(uint64_t low_ms, uint64_t high_ms);
+
+#pragma GCC visibility pop
 
 #endif

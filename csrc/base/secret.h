@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 typedef struct dsc_secret dsc_secret;
 
 /* Copies `bytes` (may be empty) into guarded memory. Any thread. Caller owns one reference.
@@ -44,5 +46,7 @@ bool dsc_secret_use(dsc_secret *secret, void (*use)(void *ud, dsc_str bytes), vo
 
 /* Overwrites plain memory so that no compiler leaves it out. Any thread. */
 void dsc_secret_wipe(void *memory, size_t n);
+
+#pragma GCC visibility pop
 
 #endif

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#pragma GCC visibility push(default)
+
 typedef struct dsc_str {
   const char *p;
   size_t n;
@@ -51,5 +53,7 @@ bool dsc_str_is_clean(dsc_str s);
 /* FNV-1a, 64 bit, then a final mix (splitmix64) so that short keys spread. Any thread.
 ** Source: Fowler, Noll, Vo, draft-eastlake-fnv; Steele, Lea, Flood, "Fast Splittable PRNGs". */
 uint64_t dsc_str_hash(dsc_str s);
+
+#pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 typedef struct dsc_url {
   /* all borrowed from the text, still percent-encoded */
   dsc_str scheme;
@@ -42,5 +44,7 @@ dsc_err dsc_url_encode(dsc_buf *buf, dsc_str s);
 /* Appends `s` with %XX decoded ('+' stays a plus). Any thread. Fails: DSC_EINVALID for a broken
 ** sequence, else as dsc_buf_add(). */
 dsc_err dsc_url_decode(dsc_buf *buf, dsc_str s);
+
+#pragma GCC visibility pop
 
 #endif

@@ -3,7 +3,9 @@
 */
 #include "core/app_client.h"
 
+#include "base/addr.h"
 #include "base/mem.h"
+#include "core/app_client_impl.h"
 
 #define PATH_MAX_BYTES (64 * 1024 - 1)
 

@@ -7,8 +7,12 @@
 #ifndef DSC_CORE_APP_CLIENT_H
 #define DSC_CORE_APP_CLIENT_H
 
+#include "base/err.h"
+#include "base/str.h"
 #include "model/headers.h"
 #include "model/node.h"
+
+#pragma GCC visibility push(default)
 
 /* A string that is borrowed until somebody sets another. */
 typedef struct dsc_text {
@@ -34,12 +38,6 @@ typedef struct dsc_app_client {
   void *ud; /* the host's, from the request */
 } dsc_app_client;
 
-/* Makes an empty one. Owner's thread. Allocates nothing. */
-void dsc_app_client_init(dsc_app_client *ac);
-
-/* Frees what it owns and gives the tried nodes back. Owner's thread. */
-void dsc_app_client_fini(dsc_app_client *ac);
-
 /* Replaces the app by a copy. Owner's thread. Fails: DSC_EINVALID (a bad name), DSC_ENOMEM with `why`. */
 dsc_err dsc_app_client_set_app(dsc_app_client *ac, dsc_str app, dsc_why *why);
 
@@ -59,7 +57,6 @@ dsc_err dsc_app_client_set_body(dsc_app_client *ac, dsc_str body, bool has_body,
 ** DSC_ENOMEM. */
 dsc_err dsc_app_client_set_headers(dsc_app_client *ac, const dsc_headers *headers, dsc_why *why);
 
-/* Notes a node as tried (takes a reference) and counts the attempt. Owner's thread. Fails: DSC_ENOMEM. */
-dsc_err dsc_app_client_add_tried(dsc_app_client *ac, dsc_node *node);
+#pragma GCC visibility pop
 
 #endif

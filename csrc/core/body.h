@@ -13,6 +13,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 /* Each file of a body is a descriptor. */
 #define DSC_BODY_MAX_FILES 128
 
@@ -51,5 +53,7 @@ int64_t dsc_body_size(const dsc_body *body);
 /* True when it can be read from its beginning (again): for pieces until one failed, for a reader until its first byte
 ** was taken. Owner's thread. */
 bool dsc_body_can_rewind(const dsc_body *body);
+
+#pragma GCC visibility pop
 
 #endif

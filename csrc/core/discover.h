@@ -12,6 +12,15 @@
 #ifndef DSC_CORE_DISCOVER_H
 #define DSC_CORE_DISCOVER_H
 
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/secret.h"
+#include "base/str.h"
+#include "base/url.h"
 #include "core/app_client.h"
 #include "core/body.h"
 #include "core/event.h"
@@ -22,7 +31,13 @@
 #include "model/balancer.h"
 #include "model/config.h"
 #include "model/headers.h"
+#include "model/node.h"
+#include "model/outcome.h"
 #include "model/result.h"
+#include "model/traffic.h"
+#include "net/host.h"
+
+#pragma GCC visibility push(default)
 
 #define DSC_VERSION   "0.1.0"
 #define DSC_MAX_DEPTH 8
@@ -277,5 +292,7 @@ dsc_err dsc_discoverer_set_wakeup(dsc_frame *frame, void (*fn)(void *ud), void *
 
 /* True once stopped (or marked). Owner's thread. */
 bool dsc_discoverer_stopped(const dsc_discoverer *d);
+
+#pragma GCC visibility pop
 
 #endif

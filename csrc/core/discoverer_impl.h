@@ -10,9 +10,11 @@
 #include "base/fork.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "core/app_client_impl.h"
 #include "core/discover.h"
 #include "core/notices.h"
 #include "core/registry.h"
+#include "core/stats_impl.h"
 #include "net/http.h"
 #include "net/ws.h"
 

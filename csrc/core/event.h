@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#pragma GCC visibility push(default)
+
 #define DSC_EVENT_MAP(XX)                                                                                              \
   XX(REGISTERED, registered)                                                                                           \
   XX(LOST, lost)                                                                                                       \
@@ -40,5 +42,7 @@ const char *dsc_event_name(dsc_event_kind kind);
 
 /* Fills an event; strings are cut to fit. Any thread. `why` may be NULL. */
 void dsc_event_make(dsc_event *event, dsc_event_kind kind, dsc_str app, dsc_str node, const char *why);
+
+#pragma GCC visibility pop
 
 #endif

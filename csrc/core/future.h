@@ -18,6 +18,8 @@
 #include "core/websocket.h"
 #include "model/result.h"
 
+#pragma GCC visibility push(default)
+
 struct dsc_frame;
 struct dsc_request;
 typedef struct dsc_future dsc_future;
@@ -93,5 +95,7 @@ uint32_t dsc_future_deadline_ms(const dsc_future *future);
 /* Frees it; NULL is allowed. One that is not ready goes on unseen. Result, stream and WebSocket that nobody took go
 ** with it. Owner's thread, also after the discoverer was freed. */
 void dsc_future_free(dsc_future *future);
+
+#pragma GCC visibility pop
 
 #endif

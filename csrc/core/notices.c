@@ -41,7 +41,7 @@ static void append(dsc_notices *notices, dsc_notice *notice, size_t *count, uint
 void dsc_notices_log(dsc_notices *notices, const dsc_log_record *record) {
   if ((int)record->level < atomic_load_explicit(&notices->level, memory_order_relaxed)) return;
   if (!atomic_load(&notices->to_host)) {
-    dsc_log_stderr(NULL, record);
+    dsc_log_default(NULL, record);
     return;
   }
   dsc_notice *notice = dsc_mem_alloc(sizeof *notice);

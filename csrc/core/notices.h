@@ -31,7 +31,7 @@ typedef struct dsc_notice {
 typedef struct dsc_notices {
   /* any thread, atomic */
   atomic_int level;        /* dsc_log_level: records below are not made */
-  atomic_bool to_host;     /* records wait for the host; else they go to stderr */
+  atomic_bool to_host;     /* records wait for the host; else they go to the default sink */
   atomic_bool want_events; /* the host listens to events */
   atomic_bool any;         /* something waits */
   /* under lock */

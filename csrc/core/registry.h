@@ -14,7 +14,8 @@
 #define DSC_CORE_REGISTRY_H
 
 #include "core/event.h"
-#include "model/config.h"
+#include "core/stats.h"
+#include "model/config_registry.h"
 #include "model/directory.h"
 
 typedef struct dsc_registry dsc_registry;
@@ -99,15 +100,6 @@ dsc_app_state dsc_registry_app_state(dsc_registry *registry, dsc_str app, dsc_wh
 
 /* True when commands and messages flow. Any thread. kind none and memory: true. */
 bool dsc_registry_is_up(dsc_registry *registry);
-
-/* A picture of the registry for stats(). */
-typedef struct dsc_registry_stats {
-  const char *kind;
-  char target[300]; /* no password */
-  bool up;
-  uint64_t connects, disconnects, commands, errors, messages, bad_messages, reads, resyncs, heartbeats, lost;
-  double last_heartbeat_age; /* seconds, negative: none yet */
-} dsc_registry_stats;
 
 /* Fills the picture. Any thread. */
 void dsc_registry_get_stats(dsc_registry *registry, dsc_registry_stats *stats);

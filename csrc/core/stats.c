@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "core/stats_impl.h"
 
 static uint64_t load(const _Atomic uint64_t *counter) {
   return atomic_load_explicit(counter, memory_order_relaxed);

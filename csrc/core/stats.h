@@ -4,8 +4,12 @@
 #ifndef DSC_CORE_STATS_H
 #define DSC_CORE_STATS_H
 
+#include "base/addr.h"
 #include "base/buf.h"
-#include "core/registry.h"
+#include "base/err.h"
+#include "model/latency.h"
+
+#pragma GCC visibility push(default)
 
 /* A plain copy of dsc_counters. */
 typedef struct dsc_stats_counts {
@@ -13,6 +17,15 @@ typedef struct dsc_stats_counts {
   uint64_t errors[DSC_ERR_COUNT], attempt_errors[DSC_ERR_COUNT], statuses[6];
   uint64_t latency[DSC_COUNTERS_BUCKETS], latency_sum_us;
 } dsc_stats_counts;
+
+/* The registry. */
+typedef struct dsc_registry_stats {
+  const char *kind;
+  char target[300]; /* no password */
+  bool up;
+  uint64_t connects, disconnects, commands, errors, messages, bad_messages, reads, resyncs, heartbeats, lost;
+  double last_heartbeat_age; /* seconds, negative: none yet */
+} dsc_registry_stats;
 
 typedef struct dsc_stats_node {
   char addr[DSC_ADDR_MAX];
@@ -37,10 +50,6 @@ typedef struct dsc_stats {
   uint64_t memory_blocks, memory_bytes; /* of this library, in this process */
 } dsc_stats;
 
-/* Takes the picture: registry (NULL: none left), apps, nodes, totals (drop counters are the caller's). Any thread.
-** Caller owns: dsc_stats_free(). Fails: NULL: out of memory. */
-dsc_stats *dsc_stats_new(dsc_registry *registry);
-
 /* Copies a picture. Owner's thread. Caller owns. Fails: NULL: out of memory. */
 dsc_stats *dsc_stats_copy(const dsc_stats *stats);
 
@@ -50,5 +59,7 @@ void dsc_stats_free(dsc_stats *stats);
 /* Appends the picture in Prometheus' text format 0.0.4 (names discover_*, label values escaped). Owner's thread.
 ** Fails: as dsc_buf_add(). */
 dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text);
+
+#pragma GCC visibility pop
 
 #endif

@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 
-#include "model/config.h"
+#include "model/config_registry.h"
 #include "net/loop.h"
 #include "net/tls.h"
 

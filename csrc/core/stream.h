@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 struct dsc_frame;
 typedef struct dsc_stream dsc_stream;
 
@@ -36,5 +38,7 @@ void dsc_stream_close(dsc_stream *stream);
 
 /* Closes and frees; NULL is allowed. Owner's thread, also after the discoverer was freed. */
 void dsc_stream_free(dsc_stream *stream);
+
+#pragma GCC visibility pop
 
 #endif

@@ -11,7 +11,10 @@
 #define DSC_CORE_WEBSOCKET_H
 
 #include "base/err.h"
-#include "net/ws.h"
+#include "base/str.h"
+#include "model/traffic.h"
+
+#pragma GCC visibility push(default)
 
 struct dsc_frame;
 struct dsc_request;
@@ -82,5 +85,7 @@ const dsc_ws_end *dsc_websocket_end(const dsc_websocket *ws);
 /* Cuts it if it is not over (no waiting, no callback) and frees. NULL is allowed. Owner's thread, also after the
 ** discoverer was freed. */
 void dsc_websocket_free(dsc_websocket *ws);
+
+#pragma GCC visibility pop
 
 #endif

@@ -108,10 +108,12 @@ static int discoverer_get_app_nodes(lua_State *L) {
     dsc_fail(&why, DSC_EAPP_NOT_FOUND, "no such app: %.*s", app.n < 255 ? (int)app.n : 255, app.p);
     return dsc_compat_fail(L, DSC_EAPP_NOT_FOUND, &why);
   }
-  lua_createtable(L, 0, (int)array->count);
-  for (size_t i = 0; i < array->count; i++) {
-    dsc_compat_push_str(L, dsc_node_addr(array->nodes[i]));
-    dsc_lua_node_push(L, 3, array->nodes[i]);
+  size_t count = dsc_node_array_count(array);
+  lua_createtable(L, 0, (int)count);
+  for (size_t i = 0; i < count; i++) {
+    dsc_node *node = dsc_node_array_get(array, i);
+    dsc_compat_push_str(L, dsc_node_addr(node));
+    dsc_lua_node_push(L, 3, node);
     lua_rawset(L, -3);
   }
   dsc_compat_release(holder);

@@ -293,14 +293,14 @@ static void call_log_body(lua_State *L, job *j) {
   tell_logger(L, j->record);
 }
 
-/* Runs a logger; when it fails, both lines go to stderr: through the queue again they would never end. */
+/* Runs a logger; when it fails, both lines go to the default sink: through the queue again they would never end. */
 static void log_by(dsc_lua_ctx *ctx, job *j) {
   dsc_why why = {""};
   if (!protect(ctx, j, DSC_ECALLBACK, &why)) return;
   dsc_log_record own = {.time = j->record->time, .level = DSC_LOG_ERROR, .used_time_ms = -1};
   snprintf(own.msg, sizeof own.msg, "callback: logger: %s", why.text);
-  dsc_log_stderr(NULL, &own);
-  dsc_log_stderr(NULL, j->record);
+  dsc_log_default(NULL, &own);
+  dsc_log_default(NULL, j->record);
 }
 
 static void on_log(void *ctx, void *ud, const dsc_log_record *record) {

@@ -118,17 +118,17 @@ static int get_addr(lua_State *L) {
 }
 
 static int get_host(lua_State *L) {
-  lua_pushstring(L, check(L)->host);
+  lua_pushstring(L, dsc_node_host(check(L)));
   return 1;
 }
 
 static int get_port(lua_State *L) {
-  lua_pushinteger(L, check(L)->port);
+  lua_pushinteger(L, dsc_node_port(check(L)));
   return 1;
 }
 
 static int get_weight(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->weight));
+  lua_pushinteger(L, (lua_Integer)dsc_node_weight(check(L)));
   return 1;
 }
 
@@ -138,12 +138,12 @@ static int get_used_times(lua_State *L) {
 }
 
 static int get_failed_times(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->failed_times));
+  lua_pushinteger(L, (lua_Integer)dsc_node_failed_times(check(L)));
   return 1;
 }
 
 static int get_in_flight(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)atomic_load(&check(L)->in_flight));
+  lua_pushinteger(L, (lua_Integer)dsc_node_in_flight(check(L)));
   return 1;
 }
 
@@ -219,8 +219,8 @@ static int node_done(lua_State *L) {
 
 static int node_tostring(lua_State *L) {
   dsc_node *node = check(L);
-  lua_pushfstring(L, "node(%s %s, weight %d)", node->addr, dsc_node_state_name(dsc_node_get_state(node)),
-                  (int)atomic_load(&node->weight));
+  lua_pushfstring(L, "node(%s %s, weight %d)", dsc_node_addr(node).p, dsc_node_state_name(dsc_node_get_state(node)),
+                  (int)dsc_node_weight(node));
   return 1;
 }
 

@@ -3,7 +3,7 @@
 **
 ** Constant data only: any thread.
 */
-#include "model/balancer.h"
+#include "model/balancer_impl.h"
 
 const dsc_balancer_ops *const dsc_balancer_all[DSC_BALANCER_COUNT] = {
     [DSC_BALANCER_LEAST_USED] = &dsc_balancer_least_used,
@@ -20,6 +20,10 @@ const dsc_balancer_ops *dsc_balancer_find(dsc_str name, dsc_why *why) {
                  "no balancer is called \"%.*s\"; known are least_used, round_robin, random, least_in_flight, hash",
                  (int)(name.n < 64 ? name.n : 64), name.p ? name.p : "");
   return NULL;
+}
+
+const char *dsc_balancer_name(const dsc_balancer_ops *ops) {
+  return ops->name;
 }
 
 int dsc_balancer_index(const dsc_balancer_ops *ops) {

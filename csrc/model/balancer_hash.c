@@ -11,7 +11,7 @@
 #include <math.h>
 
 #include "base/mem.h"
-#include "model/balancer.h"
+#include "model/balancer_impl.h"
 
 struct place {
   dsc_node *node;

@@ -8,7 +8,7 @@
 */
 #include "base/mem.h"
 #include "base/random.h"
-#include "model/balancer.h"
+#include "model/balancer_impl.h"
 
 #define DRAWS 8
 

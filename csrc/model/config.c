@@ -39,7 +39,7 @@ void dsc_call_config_defaults(dsc_call_config *config) {
   config->deadline_ms = 30000;
   config->retry = DSC_RETRY_IDEMPOTENT;
   config->max_body = DEFAULT_MAX_BODY;
-  atomic_init(&config->refs, 1);
+  config->refs = 1;
 }
 
 static dsc_err check_ms(const char *name, uint32_t ms, uint32_t low, uint32_t high, dsc_why *why) {
@@ -138,7 +138,7 @@ dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *fro
   dsc_call_config *made = dsc_mem_alloc(sizeof *made);
   if (!made) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   memcpy(made, from, offsetof(dsc_call_config, refs)); /* refs of a shared `from` may be changing */
-  atomic_init(&made->refs, 1);
+  made->refs = 1;
   for (size_t i = 0; i < STRING_FIELDS; i++) *string_place(made, i) = NULL;
   made->token = dsc_secret_length(from->token) > 0 ? dsc_secret_ref(from->token) : NULL;
   if (copy_strings(made, from)) {
@@ -150,12 +150,12 @@ dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *fro
 }
 
 dsc_call_config *dsc_call_config_ref(dsc_call_config *config) {
-  if (config) atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+  if (config) __atomic_fetch_add(&config->refs, 1, __ATOMIC_RELAXED);
   return config;
 }
 
 void dsc_call_config_unref(dsc_call_config *config) {
-  if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1) return;
+  if (!config || __atomic_fetch_sub(&config->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
   for (size_t i = 0; i < STRING_FIELDS; i++) dsc_mem_free(*string_place(config, i));
   dsc_secret_unref(config->token);
   dsc_mem_free(config);

@@ -1,7 +1,7 @@
 /*
 ** config.h - what a user may set, validated: the config of calls to one app (config.c), the older call
-** strings (config_call_string.c), registry strings (config_registry.c), durations
-** (config_duration.c), timing of the registry (config.c).
+** strings (config_call_string.c), durations (config_duration.c), timing of the registry (config.c).
+** Registry strings are in config_registry.h.
 **
 ** A dsc_call_config is immutable and reference-counted, so a call keeps the one it began with while the
 ** user sets another. Sentences name the option and its range; they never show a token or a password.
@@ -9,17 +9,16 @@
 #ifndef DSC_MODEL_CONFIG_H
 #define DSC_MODEL_CONFIG_H
 
-#include <stdatomic.h>
-
 #include "base/err.h"
 #include "base/secret.h"
 #include "base/str.h"
 
-#define DSC_WEIGHT_MAX                  1000000
-#define DSC_CONFIG_TIME_MAX_MS          86400000u /* one day: the longest timeout and deadline */
-#define DSC_CONFIG_COUNT_MAX            1000000u  /* max_attempts, max_in_flight, queue */
-#define DSC_CONFIG_TOKEN_MAX            4096      /* bytes of a token in a call string */
-#define DSC_REGISTRY_CONNECT_TIMEOUT_MS 3000u     /* without connectTimeout */
+#pragma GCC visibility push(default)
+
+#define DSC_WEIGHT_MAX         1000000
+#define DSC_CONFIG_TIME_MAX_MS 86400000u /* one day: the longest timeout and deadline */
+#define DSC_CONFIG_COUNT_MAX   1000000u  /* max_attempts, max_in_flight, queue */
+#define DSC_CONFIG_TOKEN_MAX   4096      /* bytes of a token in a call string */
 
 typedef enum dsc_retry { DSC_RETRY_IDEMPOTENT, DSC_RETRY_ALWAYS, DSC_RETRY_NEVER } dsc_retry;
 
@@ -42,8 +41,8 @@ typedef struct dsc_call_config {
   uint32_t max_in_flight; /* 0: no limit */
   uint32_t queue;
   char *probe; /* NULL: none */
-  /* any thread, atomic */
-  atomic_uint refs;
+  /* any thread, by atomic operations only; of a config that is not shared: nothing */
+  uint32_t refs;
 } dsc_call_config;
 
 /* Fills in the defaults (no allocation). Any thread. */
@@ -77,73 +76,6 @@ bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b);
 ** naming the part's position, never its text; DSC_ENOMEM. */
 dsc_err dsc_call_config_parse(dsc_call_config **config, dsc_str text, dsc_why *why);
 
-/* What names a registry (the parsed registry string). */
-typedef enum dsc_registry_kind {
-  DSC_REGISTRY_NONE,
-  DSC_REGISTRY_REDIS,
-  DSC_REGISTRY_MEMORY,
-  DSC_REGISTRY_SENTINEL, /* Redis; who the master is say Sentinels */
-  DSC_REGISTRY_CLUSTER   /* Redis Cluster */
-} dsc_registry_kind;
-
-#define DSC_REGISTRY_HOSTS_MAX 16
-
-typedef struct dsc_registry_host {
-  char *name; /* a name or an IP address, without brackets */
-  uint16_t port;
-} dsc_registry_host;
-
-typedef struct dsc_registry_config {
-  dsc_registry_kind kind;
-  char *text;           /* canonical, never with a password: for messages and for `shared`; not NULL after a parse.
-                   ** redis[s]://[user@]host:port/db[?ca=...&id=...], unix://[user@]/path?db=, memory://name, "",
-                   ** redis[s]+sentinel://[user@]h1:p1,h2:p2/master/db[?...&sentinelUser=], redis[s]+cluster://... ;
-                   ** lists of hosts are sorted, since their order names no other registry */
-  char *host;           /* redis; NULL with a path, and with sentinel and cluster */
-  uint16_t port;        /* redis */
-  uint32_t db;          /* redis, sentinel; cluster: 0 */
-  char *path;           /* redis: of a Unix socket; NULL: host and port */
-  bool has_tls;         /* redis, sentinel, cluster: rediss... */
-  dsc_tls_config tls;   /* of rediss..., for all servers of it */
-  char *user;           /* redis, sentinel (of the master), cluster; NULL: none */
-  char *name;           /* memory; sentinel: the master's */
-  dsc_secret *password; /* as user */
-  uint32_t connect_timeout_ms;                     /* redis, sentinel (to the master), cluster */
-  char *id;                                        /* redis, sentinel, cluster: keeps `shared` apart; NULL: none */
-  dsc_registry_host hosts[DSC_REGISTRY_HOSTS_MAX]; /* sentinel: the Sentinels; cluster: nodes to begin with */
-  size_t n_hosts;                                  /* sentinel, cluster: 1..16, each once, in the string's order */
-  char *sentinel_user;                             /* sentinel: of the Sentinels themselves; NULL: none */
-  dsc_secret *sentinel_password;                   /* as sentinel_user */
-} dsc_registry_config;
-
-/* True when a registry of this kind is on servers, so that it has a thread and a loop of its own. Any thread. */
-bool dsc_registry_kind_has_servers(dsc_registry_kind kind);
-
-/* Parses a registry string. "" is none; memory://name takes 1..255 bytes as they are; or
-**   redis://[user][:password]@host:port/db?database=&connectTimeout=&id=
-**     user, password and values are percent-decoded; host 127.0.0.1, port 6379, database 0 where missing;
-**     connectTimeout is a duration, bare in ms, 1 ms..1 day; readTimeout writeTimeout idleTimeout maxIdle
-**     maxActive logSlow are accepted and ignored, other parameters refused by name; a user needs a password;
-**   rediss://... the same over TLS, with ca= cert= key= (paths), server_name=, verify=false;
-**   unix://[user:password@]/path?db= (or database=, and the others): a Unix socket, its path percent-decoded;
-**   redis+sentinel://[user:password@]h1:p1,h2:p2/master/db?sentinelUser=&sentinelPassword=  (or rediss+sentinel://)
-**     up to 16 Sentinels (port 26379 where missing) and the name by which they know the master, percent-decoded; user
-**     and password are for the master, sentinelUser and sentinelPassword for the Sentinels, which otherwise get none;
-**   redis+cluster://[user:password@]h1:p1,h2:p2/  (or rediss+cluster://)
-**     up to 16 nodes (port 6379 where missing); a Cluster has no database but 0;
-**   host:port, then in any order a database (1..15) and a password
-**     empty parts are skipped; host 127.0.0.1, port 6379, database 15 where missing.
-** Bare names (keys of Go config files) are refused with a sentence that says so.
-** `user` and `password` from the options win over the string's (NULL: not given); kinds without credentials
-** ignore them. Any thread. Caller owns: dsc_registry_config_clear(). Takes its own reference to `password`.
-** Fails: DSC_EINVALID (`why` shows nothing of the string but names of parameters), DSC_ENOMEM; `config` is then
-** empty. */
-dsc_err dsc_registry_config_parse(dsc_registry_config *config, dsc_str text, const char *user, dsc_secret *password,
-                                  dsc_why *why);
-
-/* Frees what it holds and leaves an empty one (kind none). Owner's thread. */
-void dsc_registry_config_clear(dsc_registry_config *config);
-
 /* Timing of the registry and the names of headers: what must be equal among handles of a shared registry. */
 typedef struct dsc_registry_timing {
   uint32_t heartbeat_ms;   /* 5 s */
@@ -166,5 +98,7 @@ dsc_err dsc_config_duration(dsc_str text, uint64_t *ms, dsc_why *why);
 
 /* As dsc_config_duration(), and a bare number is milliseconds. Any thread. Fails: DSC_EINVALID. */
 dsc_err dsc_config_duration_or_ms(dsc_str text, uint64_t *ms, dsc_why *why);
+
+#pragma GCC visibility pop
 
 #endif

@@ -12,7 +12,7 @@
 
 #include "base/addr.h"
 #include "base/buf.h"
-#include "model/config.h"
+#include "model/config_registry.h"
 
 #define DSC_CONFIG_REGISTRY_NAME_MAX 255 /* bytes: memory://, user, id */
 #define DSC_CONFIG_REGISTRY_PORT     6379

@@ -8,11 +8,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
-
-/* Upper bounds of the latency buckets in microseconds; the last bucket is everything above. */
-#define DSC_COUNTERS_BOUNDS                                                                                            \
-  { 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000 }
-#define DSC_COUNTERS_BUCKETS 17
+#include "model/latency.h"
 
 typedef struct dsc_counters {
   /* any thread, atomic */
@@ -28,9 +24,6 @@ typedef struct dsc_counters {
   _Atomic uint64_t latency[DSC_COUNTERS_BUCKETS]; /* of finished calls */
   _Atomic uint64_t latency_sum_us;
 } dsc_counters;
-
-/* The same bounds as data. */
-extern const uint64_t dsc_counters_bounds_us[DSC_COUNTERS_BUCKETS - 1];
 
 /* Counts a finished call: its code and its latency. Any thread. */
 void dsc_counters_call(dsc_counters *counters, dsc_err err, uint64_t elapsed_us);

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 typedef struct dsc_header {
   dsc_str name;  /* owned by the list, terminated */
   dsc_str value; /* owned by the list, terminated */
@@ -81,5 +83,7 @@ typedef struct dsc_relay_peer {
 ** `incoming` and `peer` may be NULL. Owner's thread. Fails: DSC_ENOMEM, some may have been added. */
 dsc_err dsc_headers_relay(dsc_headers *out, const dsc_headers *incoming, const dsc_relay_peer *peer,
                           const char *const *list, const dsc_header_names *names);
+
+#pragma GCC visibility pop
 
 #endif

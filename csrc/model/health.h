@@ -13,10 +13,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "model/outcome.h"
+
 #define DSC_HEALTH_PERIOD_MIN_MS 1000
 #define DSC_HEALTH_PERIOD_MAX_MS 10000
-
-typedef enum dsc_outcome { DSC_OUTCOME_SUCCESS, DSC_OUTCOME_FAILURE, DSC_OUTCOME_NEUTRAL } dsc_outcome;
 
 typedef enum dsc_health_state { DSC_HEALTH_UP, DSC_HEALTH_ISOLATED, DSC_HEALTH_PROBING } dsc_health_state;
 

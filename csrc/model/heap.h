@@ -9,7 +9,7 @@
 #ifndef DSC_MODEL_HEAP_H
 #define DSC_MODEL_HEAP_H
 
-#include "model/balancer.h"
+#include "model/balancer_impl.h"
 
 typedef struct dsc_heap_entry {
   double key, tie;

@@ -8,6 +8,7 @@
 #include "model/node.h"
 
 #include "base/mem.h"
+#include "model/node_impl.h"
 #include "model/table_impl.h"
 
 static const char *const state_names[] = {"up", "stale", "isolated", "probing", "gone"};
@@ -44,6 +45,34 @@ void dsc_node_unref(dsc_node *node) {
   dsc_table_unref(table);
 }
 
+dsc_str dsc_node_addr(const dsc_node *node) {
+  return (dsc_str){node->addr, node->addr_len};
+}
+
+const char *dsc_node_host(const dsc_node *node) {
+  return node->host;
+}
+
+uint16_t dsc_node_port(const dsc_node *node) {
+  return node->port;
+}
+
+uint32_t dsc_node_weight(const dsc_node *node) {
+  return atomic_load_explicit(&node->weight, memory_order_relaxed);
+}
+
+uint32_t dsc_node_in_flight(const dsc_node *node) {
+  return atomic_load_explicit(&node->in_flight, memory_order_relaxed);
+}
+
+uint32_t dsc_node_failed_times(const dsc_node *node) {
+  return atomic_load_explicit(&node->failed_times, memory_order_relaxed);
+}
+
+dsc_node_state dsc_node_get_state(const dsc_node *node) {
+  return (dsc_node_state)atomic_load_explicit(&node->state, memory_order_relaxed);
+}
+
 const char *dsc_node_state_name(dsc_node_state state) {
   size_t i = (size_t)state;
   return i < sizeof state_names / sizeof *state_names ? state_names[i] : "unknown";
@@ -62,6 +91,14 @@ char *dsc_node_copy_metadata(dsc_node *node) {
   char *copy = dsc_mem_strdup(dsc_str_of(node->metadata));
   pthread_mutex_unlock(&node->table->lock);
   return copy;
+}
+
+size_t dsc_node_array_count(const dsc_node_array *array) {
+  return array->count;
+}
+
+dsc_node *dsc_node_array_get(const dsc_node_array *array, size_t index) {
+  return index < array->count ? array->nodes[index] : NULL;
 }
 
 void dsc_node_array_unref(dsc_node_array *array) {

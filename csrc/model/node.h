@@ -7,12 +7,9 @@
 #ifndef DSC_MODEL_NODE_H
 #define DSC_MODEL_NODE_H
 
-#include <stdatomic.h>
-
-#include "base/addr.h"
-#include "base/list.h"
 #include "base/str.h"
-#include "model/health.h"
+
+#pragma GCC visibility push(default)
 
 typedef enum dsc_node_state {
   DSC_NODE_UP,
@@ -22,39 +19,10 @@ typedef enum dsc_node_state {
   DSC_NODE_GONE
 } dsc_node_state;
 
-typedef struct dsc_node {
-  /* constant */
-  struct dsc_table *table; /* never NULL; kept alive by the node's reference */
-  const char *host;        /* without brackets, terminated; points behind `addr` */
-  /* any thread, atomic */
-  atomic_uint refs;
-  /* read by any thread, atomic; written under the table's lock */
-  atomic_uint in_flight;
-  atomic_uint weight;
-  atomic_uint state;         /* dsc_node_state */
-  _Atomic uint64_t attempts; /* ever, by calls of this process */
-  _Atomic uint64_t failures; /* ever */
-  atomic_uint failed_times;  /* in a row */
-  /* under the table's lock */
-  uint32_t slot;  /* index in the table, for balancers' side arrays */
-  double load;    /* used_times / weight: what least_used orders by */
-  char *metadata; /* "key=value&...", NULL: none */
-  dsc_health health;
-  uint64_t stale_since_ms; /* 0: not stale */
-  dsc_link isolated_link;  /* in the table's list of isolated nodes, else in no list */
-  bool by_user;            /* set_node: reads, stale rules and goodbyes never touch it */
-  bool in_picker;
-  bool seen; /* scratch of a read */
-  /* constant */
-  bool is_literal; /* host is an IP address */
-  uint16_t port;
-  uint16_t addr_len;
-  char addr[]; /* addr_len bytes and a terminator, then the host */
-} dsc_node;
+typedef struct dsc_node dsc_node;
 
-/* Makes a node of `table` (whose reference it takes) with one reference: load 0, in no list, in no balancer, state
-** gone. For the table's own files. Any thread. Caller owns one reference. Fails: NULL: out of memory. */
-dsc_node *dsc_node_new(struct dsc_table *table, const dsc_addr *addr, uint32_t weight);
+/* An immutable list of nodes, kept by the table until its version changes. */
+typedef struct dsc_node_array dsc_node_array;
 
 /* Takes a reference. Any thread. Returns `node`. */
 dsc_node *dsc_node_ref(dsc_node *node);
@@ -63,25 +31,26 @@ dsc_node *dsc_node_ref(dsc_node *node);
 ** thread, but not while holding the table's lock. */
 void dsc_node_unref(dsc_node *node);
 
-/* Borrows the address. Any thread. */
-static inline dsc_str dsc_node_addr(const dsc_node *node) {
-  return (dsc_str){node->addr, node->addr_len};
-}
+/* Borrows the address, host:port (terminated). Any thread. */
+dsc_str dsc_node_addr(const dsc_node *node);
+
+/* Borrows the host, without brackets, terminated. Any thread. */
+const char *dsc_node_host(const dsc_node *node);
+
+/* Returns the port. Any thread. */
+uint16_t dsc_node_port(const dsc_node *node);
 
 /* Returns the weight. Any thread. */
-static inline uint32_t dsc_node_weight(const dsc_node *node) {
-  return atomic_load_explicit(&node->weight, memory_order_relaxed);
-}
+uint32_t dsc_node_weight(const dsc_node *node);
 
 /* Returns how many picks are not done yet. Any thread. */
-static inline uint32_t dsc_node_in_flight(const dsc_node *node) {
-  return atomic_load_explicit(&node->in_flight, memory_order_relaxed);
-}
+uint32_t dsc_node_in_flight(const dsc_node *node);
+
+/* Returns how many calls failed in a row. Any thread. */
+uint32_t dsc_node_failed_times(const dsc_node *node);
 
 /* Returns the state as one word for users. Any thread. */
-static inline dsc_node_state dsc_node_get_state(const dsc_node *node) {
-  return (dsc_node_state)atomic_load_explicit(&node->state, memory_order_relaxed);
-}
+dsc_node_state dsc_node_get_state(const dsc_node *node);
 
 /* Returns "up", "stale", "isolated", "probing" or "gone". Any thread. Static string. */
 const char *dsc_node_state_name(dsc_node_state state);
@@ -93,17 +62,15 @@ uint64_t dsc_node_used_times(dsc_node *node);
 ** dsc_mem_free(). Fails: NULL: out of memory. */
 char *dsc_node_copy_metadata(dsc_node *node);
 
-/* An immutable list of nodes, kept by the table until its version changes. */
-typedef struct dsc_node_array {
-  /* any thread, atomic */
-  atomic_uint refs;
-  /* constant */
-  uint64_t version;
-  size_t count;
-  dsc_node *nodes[]; /* references */
-} dsc_node_array;
+/* Returns how many nodes a list has. Any thread. */
+size_t dsc_node_array_count(const dsc_node_array *array);
+
+/* Borrows one of them, while the list is held. Any thread. Fails: NULL: there is no such. */
+dsc_node *dsc_node_array_get(const dsc_node_array *array, size_t index);
 
 /* Gives a list back; NULL is allowed. The last one gives its nodes back. Any thread, not under a table's lock. */
 void dsc_node_array_unref(dsc_node_array *array);
+
+#pragma GCC visibility pop
 
 #endif

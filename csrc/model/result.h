@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "model/headers.h"
 
+#pragma GCC visibility push(default)
+
 #define DSC_RESULT_TRACE_MAX 64 /* further attempts are counted, not traced */
 
 typedef struct dsc_trace {
@@ -53,5 +55,7 @@ void dsc_result_trace(dsc_result *result, dsc_str node, int status, dsc_err err,
 
 /* Forgets the last answer (status, reason, headers, body). Owner's thread. */
 void dsc_result_clear_answer(dsc_result *result);
+
+#pragma GCC visibility pop
 
 #endif

@@ -15,10 +15,10 @@
 #define DSC_MODEL_TABLE_H
 
 #include "base/map.h"
-#include "model/balancer.h"
+#include "model/balancer_impl.h"
 #include "model/changes.h"
 #include "model/counters.h"
-#include "model/node.h"
+#include "model/node_impl.h"
 
 typedef struct dsc_table dsc_table;
 

@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#pragma GCC visibility push(default)
+
 #define DSC_HOST_MAX_ADDRS 64
 
 typedef struct dsc_host_addrs {
@@ -26,5 +28,7 @@ dsc_err dsc_host_probe_port(const char *ip, uint16_t port, uint16_t *found, dsc_
 /* True for a global unicast address (10/8, 172.16/12, 192.168/16 included). Any thread. False for what is no IP
 ** address. */
 bool dsc_host_is_global(const char *ip);
+
+#pragma GCC visibility pop
 
 #endif

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/secret.h"
 #include "model/headers.h"
+#include "model/traffic.h"
 #include "net/loop.h"
 #include "net/resolve.h"
 #include "net/tls.h"
@@ -47,11 +48,6 @@ typedef struct dsc_http_flow {
   void (*opened)(void *ud, dsc_http_answer *answer); /* the final headers are there; the receiver may take them */
   void (*moved)(void *ud);                           /* bytes can be read, or progress was made; NULL: not wanted */
 } dsc_http_flow;
-
-typedef struct dsc_http_progress {
-  uint64_t sent, received;     /* bytes of the bodies; received ones as decoded */
-  int64_t to_send, to_receive; /* -1: not known */
-} dsc_http_progress;
 
 typedef struct dsc_http_request {
   /* all borrowed until the completion */

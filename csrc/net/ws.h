@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/secret.h"
 #include "model/headers.h"
+#include "model/traffic.h"
 #include "net/http.h"
 #include "net/loop.h"
 #include "net/resolve.h"
@@ -21,8 +22,6 @@
 
 typedef struct dsc_ws dsc_ws;
 typedef struct dsc_ws_conn dsc_ws_conn;
-
-typedef enum dsc_ws_kind { DSC_WS_TEXT, DSC_WS_BINARY } dsc_ws_kind;
 
 typedef struct dsc_ws_request {
   /* borrowed until opened or failed */
@@ -42,20 +41,6 @@ typedef struct dsc_ws_request {
   uint32_t ping_ms;            /* after this silence a ping is sent; 0: never */
   uint32_t ping_timeout_ms;    /* nothing heard this long after it: the connection is lost */
 } dsc_ws_request;
-
-typedef struct dsc_ws_message {
-  dsc_ws_kind kind;
-  char *data; /* owned by the receiver: dsc_mem_free(); never NULL */
-  size_t len;
-} dsc_ws_message;
-
-/* How a connection ended. */
-typedef struct dsc_ws_end {
-  dsc_err err; /* DSC_ECLOSED: by a closing handshake of either side; CONNECT TIMEOUT TLS PROTOCOL TOO_LARGE NOMEM */
-  char why[256];
-  uint16_t code;    /* of the peer's close frame; 1005: it had none; 1006: there was no close frame */
-  char reason[124]; /* the peer's, UTF-8, terminated */
-} dsc_ws_end;
 
 typedef struct dsc_ws_events {
   /* `answer` as of an HTTP attempt: err DSC_OK and status 101 when it is open, else the connection is over and no other

@@ -216,6 +216,25 @@ TEST(a_closed_stderr_is_no_trouble) {
   assert_int_equal(in_child(log_to_nowhere), 0);
 }
 
+static void note(void *ud, const dsc_log_record *record) {
+  errno = EBADF;
+  snprintf(ud, 64, "%s", record->msg);
+}
+
+TEST(a_host_takes_the_default_sink) {
+  char taken[64] = "";
+  dsc_log log = {dsc_log_default, NULL, DSC_LOG_INFO};
+  dsc_log_set_default(note, taken);
+  errno = ENOENT;
+  dsc_log_write(&log, DSC_LOG_INFO, "to the host");
+  assert_int_equal(errno, ENOENT);
+  assert_string_equal(taken, "to the host");
+  dsc_log_set_default(NULL, NULL);
+  taken[0] = '\0';
+  dsc_log_write(&log, DSC_LOG_INFO, "to stderr: this line belongs here");
+  assert_string_equal(taken, "");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(levels),
@@ -231,6 +250,7 @@ int main(void) {
       cmocka_unit_test(stderr_gets_one_line_in_one_write),
       cmocka_unit_test(the_longest_line_still_ends),
       cmocka_unit_test(a_closed_stderr_is_no_trouble),
+      cmocka_unit_test(a_host_takes_the_default_sink),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

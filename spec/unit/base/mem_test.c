@@ -134,6 +134,68 @@ TEST(threads_lose_no_count) {
   assert_same_usage(usage(), before);
 }
 
+/* A host's allocator that counts, and refuses when `left` is 0. */
+struct arena {
+  int allocs, releases, left;
+};
+
+static void *arena_alloc(void *ud, size_t size) {
+  struct arena *arena = ud;
+  if (arena->left == 0) return NULL;
+  arena->left--;
+  arena->allocs++;
+  return malloc(size);
+}
+
+static void *arena_resize(void *ud, void *block, size_t size) {
+  struct arena *arena = ud;
+  if (arena->left == 0) return NULL;
+  arena->left--;
+  return realloc(block, size);
+}
+
+static void arena_release(void *ud, void *block) {
+  ((struct arena *)ud)->releases++;
+  free(block);
+}
+
+TEST(a_host_brings_its_own_allocator) {
+  struct usage before = usage();
+  struct arena arena = {.left = 6};
+  dsc_allocator allocator = {arena_alloc, arena_resize, arena_release, &arena};
+  void *alive = dsc_mem_alloc(1);
+  assert_false(dsc_mem_set_allocator(&allocator));
+  dsc_mem_free(alive);
+  assert_false(dsc_mem_set_allocator(&(dsc_allocator){arena_alloc, NULL, arena_release, &arena}));
+  assert_true(dsc_mem_set_allocator(&allocator));
+  char *block = dsc_mem_alloc(100);
+  assert_int_equal((uintptr_t)block % _Alignof(max_align_t), 0);
+  assert_int_equal(usage().bytes, before.bytes + 100);
+  memset(block, 7, 100);
+  block = dsc_mem_realloc(block, 300);
+  assert_int_equal(block[99], 7);
+  assert_int_equal(usage().bytes, before.bytes + 300);
+  block = dsc_mem_realloc(block, 10);
+  assert_int_equal(usage().bytes, before.bytes + 10);
+  char *zeros = dsc_mem_zalloc(10, 10), *copy = dsc_mem_strdup(L("abc"));
+  for (int i = 0; i < 100; i++) assert_int_equal(zeros[i], 0);
+  assert_string_equal(copy, "abc");
+  assert_null(dsc_mem_alloc(SIZE_MAX - 4));
+  dsc_mem_free(dsc_mem_zalloc(0, 0));
+  assert_null(dsc_mem_alloc(1));
+  assert_null(dsc_mem_realloc(block, 1000));
+  assert_false(dsc_mem_set_allocator(NULL));
+  dsc_mem_free(zeros);
+  dsc_mem_free(copy);
+  dsc_mem_free(block);
+  assert_int_equal(arena.allocs, 4);
+  assert_int_equal(arena.releases, 4);
+  assert_same_usage(usage(), before);
+  assert_true(dsc_mem_set_allocator(NULL));
+  dsc_mem_free(dsc_mem_alloc(1));
+  assert_int_equal(arena.allocs, 4);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(blocks_and_bytes_are_counted),
@@ -143,6 +205,7 @@ int main(void) {
       cmocka_unit_test(strdup_terminates),
       cmocka_unit_test(the_nth_fails),
       cmocka_unit_test(threads_lose_no_count),
+      cmocka_unit_test(a_host_brings_its_own_allocator),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 ** app_client_test.c - the visible state of a call: what its setters take, keep and refuse, and the nodes that were tried.
 */
 #include "base/check.h"
-#include "core/app_client.h"
+#include "core/app_client_impl.h"
 #include "model/table.h"
 
 static dsc_why why;

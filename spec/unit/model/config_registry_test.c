@@ -3,7 +3,7 @@
 */
 #include "base/check.h"
 
-#include "model/config.h"
+#include "model/config_registry.h"
 
 static bool holds(const char *text, dsc_str part) {
   return memmem(text, strlen(text), part.p, part.n) != NULL;

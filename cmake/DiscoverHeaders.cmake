@@ -1,0 +1,27 @@
+# discover_public_headers: what a C host includes, core/discover.h and what it needs, made ready to be installed.
+#
+# In the tree headers name each other from csrc ("base/err.h"); installed under include/discover they name each other
+# relative to themselves, so that one -I is enough and no folder called "core" or "base" gets into a host's way.
+function(discover_public_headers out)
+  set(todo "core/discover.h")
+  set(done "")
+  while(todo)
+    list(POP_FRONT todo header)
+    if(header IN_LIST done)
+      continue()
+    endif()
+    list(APPEND done "${header}")
+    set(source "${PROJECT_SOURCE_DIR}/csrc/${header}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
+    file(STRINGS "${source}" includes REGEX "^#include \"")
+    foreach(line IN LISTS includes)
+      string(REGEX REPLACE "^#include \"([^\"]+)\".*" "\\1" name "${line}")
+      list(APPEND todo "${name}")
+    endforeach()
+    file(READ "${source}" text)
+    string(REGEX REPLACE "#include \"([a-z]+/)" "#include \"../\\1" text "${text}")
+    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/include/discover/${header}" CONTENT "${text}")
+  endwhile()
+  list(SORT done)
+  set(${out} "${done}" PARENT_SCOPE)
+endfunction()
