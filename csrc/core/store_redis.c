@@ -19,10 +19,11 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#define STEADY_MS  5000
-#define TROUBLE_MS 60000
-#define SILENCE_MS 3000 /* of the subscriber, before a PING */
-#define PONG_MS    5000
+#define STEADY_MS    5000
+#define TROUBLE_MS   60000
+#define FIRST_TOP_MS 700
+#define SILENCE_MS   3000 /* of the subscriber, before a PING */
+#define PONG_MS      5000
 
 struct channel {
   /* constant */
@@ -158,7 +159,8 @@ static uint64_t retry_delay(side *s, bool denied, uint64_t now) {
   if (denied) return dsc_random_jitter_ms(30000, 0.2);
   if (s->trouble_since_ms == 0) s->trouble_since_ms = now;
   if (now - s->trouble_since_ms >= TROUBLE_MS) return dsc_random_jitter_ms(5000, 0.2);
-  uint64_t top = s->tries < 4 ? (uint64_t)200 << s->tries : 2000;
+  /* wide from the first try on: all clients of a server lose it in the same moment */
+  uint64_t top = s->tries < 2 ? (uint64_t)FIRST_TOP_MS << s->tries : 2000;
   s->tries++;
   return dsc_random_between_ms(100, top);
 }

@@ -127,22 +127,23 @@ http {
   client_body_temp_path %s/body; proxy_temp_path %s/proxy; fastcgi_temp_path %s/fastcgi;
   uwsgi_temp_path %s/uwsgi; scgi_temp_path %s/scgi;
   server {
-    listen 127.0.0.1:%d;
+    listen %s:%d;
 %s
     location = /status { stub_status; }
   }
 }
 ]]
 
--- Starts a private nginx with static answers: a map of path to text, or to a whole location block's body.
-function service.nginx(answers)
+-- Starts a private nginx with static answers: a map of path to text, or to a whole location block's body. `host`
+-- "0.0.0.0": every 127.x.y.z on that port is this one.
+function service.nginx(answers, host)
   local dir, number = proc.tmpdir(), port.free()
   local locations = {}
   for path, text in pairs(answers or { ["/"] = "hello" }) do
     local body = type(text) == "table" and text[1] or ("return 200 %q;"):format(text)
     locations[#locations + 1] = ("    location = %s { %s }"):format(path, body)
   end
-  local text = NGINX:format(dir, dir, dir, dir, dir, dir, number, table.concat(locations, "\n"))
+  local text = NGINX:format(dir, dir, dir, dir, dir, dir, host or "127.0.0.1", number, table.concat(locations, "\n"))
   local file = proc.write_file(dir .. "/nginx.conf", text)
   local n = { port = number, host = "127.0.0.1", addr = "127.0.0.1:" .. number }
   n.p = proc.start{ "/usr/sbin/nginx", "-p", dir, "-c", file, "-e", "stderr", name = "nginx" }
