@@ -69,7 +69,12 @@ class Conn:
             if pause:
                 await asyncio.sleep(pause / 1000)
 
+    def deliver(self, writer, data):
+        if not self.over and not self.hung:
+            writer.write(data)
+
     async def pump(self, reader, writer, way):
+        late = 0
         while not self.over:
             data = await reader.read(65536)
             rule = self.rule.get(way) or {}
@@ -77,14 +82,17 @@ class Conn:
                 break
             if self.hung:
                 continue
-            if rule.get("delay"):
-                await asyncio.sleep(rule["delay"] / 1000)
             data, over = self.change(way, rule, data)
             if self.hung:
+                continue
+            if rule.get("delay") and not over:
+                late = rule["delay"] / 1000
+                asyncio.get_running_loop().call_later(late, self.deliver, writer, data)
                 continue
             await self.write(writer, rule, data)
             if over:
                 self.break_now(rule.get("how", "close"))
+        await asyncio.sleep(late)
         # One side is through, so is the other. A client that hangs up gets the server's side closed, too.
         self.end("close")
 
