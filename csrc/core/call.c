@@ -29,7 +29,7 @@ static void on_timer(void *ud) {
 }
 
 /* Without a timer (no memory, no loop) the call goes on at once: worse than waiting, better than never. */
-static bool start_timer(dsc_call *call, uint64_t ms) {
+bool dsc_call_start_timer(dsc_call *call, uint64_t ms) {
   if (!call->timer && dsc_discoverer_need_loop(call->d, NULL) == DSC_OK)
     call->timer = dsc_timer_new(call->d->loop, on_timer, call);
   if (!call->timer) return false;
@@ -103,19 +103,9 @@ static bool do_find(dsc_call *call, bool last_look, dsc_step_event *event) {
   event->err = dsc_discoverer_look_up(d, call->ac.app.s, &call->table, &waiting, &call->why);
   if (!waiting || last_look) return true;
   if (call->wait == DSC_CALL_WAITS_APP) return false;
-  if (!start_timer(call, app_wait_ms(call))) return true;
+  if (!dsc_call_start_timer(call, app_wait_ms(call))) return true;
   call->wait = DSC_CALL_WAITS_APP;
   return false;
-}
-
-static dsc_err do_pick(dsc_frame *frame, dsc_call *call) {
-  uint32_t slot_ms = call->request->timeout_ms ? call->request->timeout_ms : call->config->timeout_ms;
-  dsc_why why = {{0}};
-  dsc_err err = dsc_discoverer_choose(frame, &call->ac, call->table, call->request->node, call->step.repeatable,
-                                      slot_ms, &call->node, &call->is_probe, &why);
-  /* that no node is left says less than the last attempt's trouble */
-  if (err && (err != DSC_ENO_NODE || call->step.attempts == 0)) call->why = why;
-  return err;
 }
 
 static void say_why(dsc_call *call) {
@@ -124,7 +114,7 @@ static void say_why(dsc_call *call) {
   dsc_why why;
   if (err == DSC_EALL_FAILED)
     dsc_fail(&why, err, "%u attempts failed; the last: %s", call->step.attempts, call->why.text);
-  else if (err == DSC_ETIMEOUT && dsc_clock_now_ms() >= call->step.deadline_ms)
+  else if (err == DSC_ETIMEOUT && !call->place.timed_out && dsc_clock_now_ms() >= call->step.deadline_ms)
     dsc_fail(&why, err, "the deadline passed after %u attempt%s%s%s", call->step.attempts,
              call->step.attempts == 1 ? "" : "s", call->why.text[0] ? "; the last: " : "", call->why.text);
   else if (err == DSC_ESTOPPED || err == DSC_EFORKED || err == DSC_ECANCELED || !call->why.text[0])
@@ -156,6 +146,7 @@ static void finish(dsc_frame *frame, dsc_call *call) {
   dsc_future *future = call->future;
   call->future = NULL;
   if (!dsc_stream_hand_over(frame, call->stream)) {
+    dsc_call_queue_leave(call);
     dsc_list_remove(&call->link);
     dsc_list_remove(&call->ready_link);
   }
@@ -189,7 +180,9 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
     case DSC_STEP_FIND:
       if (!do_find(call, false, &event)) return;
       break;
-    case DSC_STEP_PICK: event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = do_pick(frame, call)}; break;
+    case DSC_STEP_PICK:
+      if (!dsc_call_queue_pick(frame, call, &event)) return;
+      break;
     case DSC_STEP_SEND:
       dsc_stream_drop(call->stream); /* only now: with no other node the last answer is the call's */
       if (dsc_call_attempt_send(call)) {
@@ -203,7 +196,7 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
         event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = DSC_ENO_NODE};
         break;
       }
-      if (start_timer(call, call->step.sleep_ms)) {
+      if (dsc_call_start_timer(call, call->step.sleep_ms)) {
         call->wait = DSC_CALL_WAITS_TIME;
         return;
       }
@@ -237,6 +230,7 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) 
   if (call->wait == DSC_CALL_WAITS_APP && !call->broken) {
     return do_find(call, fired, event);
   }
+  if (call->wait == DSC_CALL_WAITS_SLOT && !call->broken) return dsc_call_queue_look(frame, call, fired, event);
   if (call->wait == DSC_CALL_WAITS_TIME && fired) return true;
   if (!call->broken) return false;
   dsc_call_attempt_break(frame, call, call->broken);
@@ -274,6 +268,7 @@ void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
 }
 
 void dsc_call_notify_all(dsc_discoverer *d) {
+  dsc_call_queue_notify(d);
   for (dsc_link *link = d->calls.next; link != &d->calls; link = link->next) {
     dsc_call *call = DSC_LIST_ENTRY(link, dsc_call, link);
     if (call->wait != DSC_CALL_WAITS_APP) continue;

@@ -2,6 +2,7 @@
 ** call.h - one call under way: the machine of step.h with everything it holds, and its driver.
 **
 **   call.c          the driver
+**   call_queue.c    limits on calls in flight: slots, the line, the choice of a node
 **   call_attempt.c  one attempt: sent, ended, told
 **   call_flow.c     bodies under way: a source that wants to be fed, progress, headers that came
 **   call_headers.c  what is sent
@@ -14,12 +15,14 @@
 #ifndef DSC_CORE_CALL_H
 #define DSC_CORE_CALL_H
 
+#include "core/call_queue.h"
 #include "core/discoverer_impl.h"
 #include "core/step.h"
 
 typedef enum dsc_call_wait {
-  DSC_CALL_WAITS_NOT, /* inside a step, or ended */
-  DSC_CALL_WAITS_APP, /* for the registry to read the app */
+  DSC_CALL_WAITS_NOT,  /* inside a step, or ended */
+  DSC_CALL_WAITS_APP,  /* for the registry to read the app */
+  DSC_CALL_WAITS_SLOT, /* in line, see call_queue.h */
   DSC_CALL_WAITS_ANSWER,
   DSC_CALL_WAITS_TIME,  /* backing off */
   DSC_CALL_WAITS_STREAM /* its result is out; what is left is a stream */
@@ -47,6 +50,7 @@ typedef struct dsc_call {
   uint64_t start_ns, attempt_ns;
   dsc_timer *timer; /* made when first needed */
   dsc_call_wait wait;
+  dsc_place place; /* its slot, its place in line */
   dsc_result *result;
   dsc_why why; /* of the last trouble */
   bool done;
@@ -94,6 +98,10 @@ void dsc_call_notify_all(dsc_discoverer *d);
 
 /* Tells all calls to end with `err`. Owner's thread. */
 void dsc_call_break_all(dsc_discoverer *d, dsc_err err);
+
+/* Starts the timer of the call, which makes it ready. Owner's thread. Returns false without a timer (no memory, no
+** loop). */
+bool dsc_call_start_timer(dsc_call *call, uint64_t ms);
 
 /* Puts the call on the ready list (once). Loop thread. */
 void dsc_call_make_ready(dsc_call *call);

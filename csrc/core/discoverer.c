@@ -93,6 +93,7 @@ static void release(dsc_discoverer *d) {
   dsc_map_clear(&d->apps);
   dsc_map_clear(&d->marks);
   dsc_map_clear(&d->picks);
+  dsc_call_queue_clear(d);
   dsc_call_config_unref(d->default_config);
   dsc_tls_unref(d->default_tls);
   dsc_call_config_unref(d->base_config);
@@ -119,6 +120,7 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_map_init(&d->apps);
   dsc_map_init(&d->marks);
   dsc_map_init(&d->picks);
+  dsc_map_init(&d->gates);
   dsc_list_init(&d->mark_list);
   dsc_list_init(&d->ready);
   dsc_list_init(&d->calls);

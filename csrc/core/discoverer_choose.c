@@ -9,17 +9,21 @@
 #include "base/mem.h"
 #include "core/discoverer_impl.h"
 
-static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, bool repeatable, uint32_t slot_ms) {
+static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, const dsc_choice *choice) {
   return (dsc_pick){.balancer = d->balancer,
                     .tried = ac->tried,
                     .n_tried = ac->n_tried,
                     .key = ac->key,
                     .has_key = ac->has_key,
-                    .repeatable = repeatable,
-                    .slot_ms = slot_ms};
+                    .repeatable = choice->repeatable,
+                    .slot_ms = choice->slot_ms,
+                    .node_limit = choice->node_limit};
 }
 
-static dsc_err no_node(const dsc_app_client *ac, dsc_str addr, dsc_why *why) {
+static dsc_err no_node(const dsc_app_client *ac, dsc_table *table, const dsc_pick *pick, dsc_str addr, dsc_why *why) {
+  if (dsc_table_is_full(table, addr, pick))
+    return dsc_fail(why, DSC_EOVERLOAD, "app \"%.*s\": %s%.*s has max_in_flight_per_node = %u in flight",
+                    DSC_STR_ARG(ac->app.s), addr.n ? "node " : "every node", DSC_STR_ARG(addr), pick->node_limit);
   if (addr.n)
     return dsc_fail(why, DSC_ENO_NODE, "app \"%.*s\" has no node %.*s that was not tried", DSC_STR_ARG(ac->app.s),
                     DSC_STR_ARG(addr));
@@ -65,10 +69,11 @@ static void log_balancer(dsc_discoverer *d, const dsc_app_client *ac, const dsc_
   dsc_discoverer_log(d, DSC_LOG_ERROR, text.text);
 }
 
-dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
-                              uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why) {
+dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_choice *choice,
+                              dsc_node **node, bool *is_probe, dsc_why *why) {
   dsc_discoverer *d = frame->d;
-  dsc_pick pick = make_pick(d, ac, repeatable, slot_ms);
+  dsc_pick pick = make_pick(d, ac, choice);
+  dsc_str addr = choice->addr;
   *is_probe = false;
   *node = NULL;
   dsc_err err = DSC_OK;
@@ -81,7 +86,7 @@ dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *t
     if (err && err != DSC_EBALANCER && err != DSC_ENO_NODE) return dsc_fail(why, err, "%s", trouble.text);
   }
   if (!*node && !addr.n && (!d->hooks.next || err)) *node = dsc_table_pick(table, &pick, is_probe);
-  if (!*node) return no_node(ac, addr, why);
+  if (!*node) return no_node(ac, table, &pick, addr, why);
   if (dsc_app_client_add_tried(ac, *node) == DSC_OK) return DSC_OK;
   dsc_registry_node_done(d->registry, *node, DSC_OUTCOME_NEUTRAL, *is_probe, d->call_retry_times);
   dsc_node_unref(*node);

@@ -70,6 +70,7 @@ struct dsc_discoverer {
   dsc_ws *ws;          /* made with the first WebSocket */
   dsc_link ready;      /* calls with something to do */
   dsc_link calls;      /* all calls that have not ended, streams among them */
+  dsc_map gates;       /* app -> limits on its calls in flight, see call_queue.c */
   dsc_link websockets; /* all that were not freed */
   dsc_link deliveries; /* what waits to call the host's code */
   dsc_link futures;    /* all that were not freed */
@@ -152,11 +153,18 @@ dsc_call_config *dsc_discoverer_find_config(dsc_discoverer *d, dsc_str app, dsc_
 ** `*waiting` DSC_EREGISTRY. `*table` (a reference, or NULL) is set in any case. */
 dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table, bool *waiting, dsc_why *why);
 
-/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. `addr` not
-** empty: that node. In a frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done().
-** Fails: DSC_ENO_NODE, DSC_ECALLBACK (nested too deep), DSC_EFORKED, DSC_ENOMEM with `why`. */
-dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr, bool repeatable,
-                              uint32_t slot_ms, dsc_node **node, bool *is_probe, dsc_why *why);
+/* How a node shall be chosen. */
+typedef struct dsc_choice {
+  dsc_str addr; /* not empty: that node */
+  bool repeatable;
+  uint32_t slot_ms;    /* how long a probe slot is held */
+  uint32_t node_limit; /* max_in_flight_per_node; 0: none */
+} dsc_choice;
+
+/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. In a frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done().
+** Fails: DSC_ENO_NODE, DSC_EOVERLOAD (there are nodes, all at their limit), DSC_ECALLBACK (nested too deep), DSC_EFORKED, DSC_ENOMEM with `why`. */
+dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_choice *choice,
+                              dsc_node **node, bool *is_probe, dsc_why *why);
 
 /* Writes the record of an attempt, if anybody wants it: to the call's own logger if it has one, else to the
 ** discoverer's. In a frame, owner's thread. */

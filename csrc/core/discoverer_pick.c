@@ -151,17 +151,20 @@ static dsc_err mark_chosen(dsc_discoverer *d, dsc_node **node, uint32_t deadline
   return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
 }
 
-static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, dsc_str addr,
-                               uint32_t deadline_ms, dsc_node **node, dsc_why *why) {
+static dsc_err choose_and_mark(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_choice *choice,
+                               dsc_node **node, dsc_why *why) {
   bool is_probe;
-  dsc_err err = dsc_discoverer_choose(frame, ac, table, addr, true, deadline_ms, node, &is_probe, why);
-  return err ? err : mark_chosen(frame->d, node, deadline_ms, is_probe, dsc_clock_coarse_ms(), why);
+  dsc_err err = dsc_discoverer_choose(frame, ac, table, choice, node, &is_probe, why);
+  return err ? err : mark_chosen(frame->d, node, choice->slot_ms, is_probe, dsc_clock_coarse_ms(), why);
 }
 
-static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_ms, dsc_why *why) {
+/* What the app's config says of picks: a node is out until the app's deadline. */
+static dsc_err find_choice(dsc_discoverer *d, dsc_str app, dsc_choice *choice, dsc_why *why) {
   dsc_call_config *config = dsc_discoverer_find_config(d, app, NULL);
   if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
-  *deadline_ms = config->deadline_ms;
+  choice->repeatable = true;
+  choice->slot_ms = config->deadline_ms;
+  choice->node_limit = config->max_in_flight_per_node;
   dsc_call_config_unref(config);
   return DSC_OK;
 }
@@ -170,7 +173,7 @@ static dsc_err find_deadline(dsc_discoverer *d, dsc_str app, uint32_t *deadline_
 ** app from being evicted as one that nobody calls. */
 typedef struct found {
   dsc_table *table; /* a reference */
-  uint32_t deadline_ms;
+  dsc_choice choice;
   uint64_t until_ms;
   size_t n;
   char app[];
@@ -186,14 +189,14 @@ void dsc_discoverer_clear_picks(dsc_discoverer *d) {
 }
 
 /* Keeps what was found; without memory it is found again next time. */
-static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, uint32_t deadline_ms, uint64_t now_ms) {
+static void keep_found(dsc_discoverer *d, dsc_str app, dsc_table *table, const dsc_choice *choice, uint64_t now_ms) {
   if (d->picks.count >= MAX_FOUND) dsc_discoverer_clear_picks(d);
   found *f = dsc_mem_alloc(sizeof *f + app.n + 1);
   if (!f) return;
   memcpy(f->app, app.p, app.n);
   f->app[app.n] = '\0';
   f->n = app.n;
-  f->deadline_ms = deadline_ms;
+  f->choice = *choice;
   f->until_ms = now_ms + SWEEP_MS;
   f->table = dsc_table_ref(table);
   void *old = NULL;
@@ -209,29 +212,33 @@ static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **n
   found *f = d->hooks.next ? NULL : dsc_map_get(&d->picks, app);
   uint64_t now_ms = dsc_clock_coarse_ms();
   if (!f || now_ms >= f->until_ms) return false;
-  dsc_pick pick = {.balancer = d->balancer, .repeatable = true, .slot_ms = f->deadline_ms, .has_key = key.p != NULL};
+  dsc_pick pick = {.balancer = d->balancer,
+                   .repeatable = true,
+                   .slot_ms = f->choice.slot_ms,
+                   .node_limit = f->choice.node_limit,
+                   .has_key = key.p != NULL};
   if (pick.has_key) pick.key = dsc_str_hash(key);
   bool is_probe;
   *node = dsc_table_pick(f->table, &pick, &is_probe);
   if (!*node) return false;
-  *err = mark_chosen(d, node, f->deadline_ms, is_probe, now_ms, why);
+  *err = mark_chosen(d, node, f->choice.slot_ms, is_probe, now_ms, why);
   return true;
 }
 
 static dsc_err pick_long(dsc_frame *frame, dsc_str app, dsc_str key, void *ud, dsc_table *table, dsc_node **node,
                          dsc_why *why) {
   dsc_app_client ac;
-  uint32_t deadline_ms = 0;
-  dsc_err err = find_deadline(frame->d, app, &deadline_ms, why);
+  dsc_choice choice = {.addr = {0}};
+  dsc_err err = find_choice(frame->d, app, &choice, why);
   if (err) return err;
   dsc_app_client_init(&ac);
   ac.app.s = app;
   ac.ud = ud;
   ac.has_key = key.p != NULL;
   if (ac.has_key) ac.key = dsc_str_hash(key);
-  err = choose_and_mark(frame, &ac, table, (dsc_str){0}, deadline_ms, node, why);
+  err = choose_and_mark(frame, &ac, table, &choice, node, why);
   dsc_app_client_fini(&ac);
-  if (!err) keep_found(frame->d, app, table, deadline_ms, dsc_clock_coarse_ms());
+  if (!err) keep_found(frame->d, app, table, &choice, dsc_clock_coarse_ms());
   return err;
 }
 
@@ -293,10 +300,10 @@ dsc_err dsc_discoverer_app_client_next(dsc_frame *frame, dsc_app_client *ac, dsc
                                        dsc_why *why) {
   *node = NULL;
   dsc_table *table = NULL;
-  uint32_t deadline_ms = 0;
+  dsc_choice choice = {.addr = addr};
   dsc_err err = find_and_wait(frame, ac, &table, why);
-  if (err == DSC_OK) err = find_deadline(frame->d, ac->app.s, &deadline_ms, why);
-  if (err == DSC_OK) err = choose_and_mark(frame, ac, table, addr, deadline_ms, node, why);
+  if (err == DSC_OK) err = find_choice(frame->d, ac->app.s, &choice, why);
+  if (err == DSC_OK) err = choose_and_mark(frame, ac, table, &choice, node, why);
   dsc_table_unref(table);
   return err;
 }

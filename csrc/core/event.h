@@ -19,6 +19,7 @@
   XX(STALE, stale)                                                                                                     \
   XX(ISOLATED, isolated)                                                                                               \
   XX(RECOVERED, recovered)                                                                                             \
+  XX(OVERLOAD, overload)                                                                                               \
   XX(REGISTRY_DOWN, registry_down)                                                                                     \
   XX(REGISTRY_UP, registry_up)
 
@@ -34,7 +35,7 @@ typedef struct dsc_event {
   double time;             /* wall-clock seconds */
   char app[256];           /* "" when none */
   char node[DSC_ADDR_MAX]; /* "" when none */
-  char why[192];           /* registry_down, lost: the cause */
+  char why[192];           /* the cause, where there is one to tell */
 } dsc_event;
 
 /* Returns the name of a kind ("node_added"). Any thread. Static string. */

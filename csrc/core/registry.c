@@ -134,6 +134,16 @@ void dsc_registry_get_stats(dsc_registry *registry, dsc_registry_stats *stats) {
   if (registry->config.kind == DSC_REGISTRY_NONE) stats->up = true;
 }
 
+/* Calls of any holder may wait for a node with less in flight. */
+static void tell_waiting(dsc_registry *registry, dsc_table *table) {
+  if (atomic_load(&dsc_table_counters(table)->waiting) > 0) dsc_registry_tell_change(registry);
+}
+
+void dsc_registry_node_lapse(dsc_registry *registry, dsc_node *node) {
+  dsc_table_lapse(node->table, node, false, dsc_clock_now_ms());
+  if (!dsc_registry_run_is_forked(registry)) tell_waiting(registry, node->table);
+}
+
 void dsc_registry_node_done(dsc_registry *registry, dsc_node *node, dsc_outcome outcome, bool was_probe,
                             uint32_t retry_times) {
   if (dsc_registry_run_is_forked(registry)) return;
@@ -141,6 +151,7 @@ void dsc_registry_node_done(dsc_registry *registry, dsc_node *node, dsc_outcome 
   dsc_changes_init(&changes);
   dsc_table_done(node->table, node, outcome, was_probe, retry_times, dsc_clock_now_ms(), &changes);
   dsc_registry_tell_changes(registry, node->table, &changes);
+  tell_waiting(registry, node->table);
 }
 
 dsc_err dsc_registry_set_node(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,

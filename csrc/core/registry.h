@@ -109,6 +109,14 @@ void dsc_registry_get_stats(dsc_registry *registry, dsc_registry_stats *stats);
 void dsc_registry_node_done(dsc_registry *registry, dsc_node *node, dsc_outcome outcome, bool was_probe,
                             uint32_t retry_times);
 
+/* Tells listeners of trouble with an app's calls, as an event and a log record (warn): at most once a second of each
+** kind and app. `node` may be empty. Any thread. */
+void dsc_registry_tell_trouble(dsc_registry *registry, dsc_table *table, dsc_event_kind kind, dsc_str node,
+                               const char *why);
+
+/* Takes one from in_flight of a node without an outcome: what held it has ended. Any thread. */
+void dsc_registry_node_lapse(dsc_registry *registry, dsc_node *node);
+
 /* Sets a user's node in the app's table and tells listeners. Any thread. Fails: DSC_EINVALID, DSC_ENOMEM. */
 dsc_err dsc_registry_set_node(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
                               dsc_why *why);

@@ -44,6 +44,7 @@ void dsc_registry_tell_changes(dsc_registry *r, dsc_table *table, dsc_changes *c
                                          [DSC_CHANGE_ISOLATED] = DSC_EVENT_ISOLATED,
                                          [DSC_CHANGE_RECOVERED] = DSC_EVENT_RECOVERED};
   dsc_str app = dsc_table_app(table);
+  if (changes->count && atomic_load(&dsc_table_counters(table)->waiting) > 0) dsc_registry_tell_change(r);
   for (size_t i = 0; i < changes->count; i++) {
     dsc_str node = dsc_node_addr(changes->items[i].node);
     dsc_registry_tell_event(r, kinds[changes->items[i].kind], app, node, NULL);
@@ -53,6 +54,13 @@ void dsc_registry_tell_changes(dsc_registry *r, dsc_table *table, dsc_changes *c
     }
   }
   dsc_changes_clear(changes);
+}
+
+void dsc_registry_tell_trouble(dsc_registry *r, dsc_table *table, dsc_event_kind kind, dsc_str node,
+                               const char *why) {
+  if (dsc_registry_run_is_forked(r) || !dsc_table_may_tell(table, (unsigned)kind, dsc_clock_now_ms())) return;
+  dsc_registry_tell_event(r, kind, dsc_table_app(table), node, why);
+  dsc_registry_tell_log(r, DSC_LOG_WARN, "%s: %s", dsc_event_name(kind), why);
 }
 
 void dsc_registry_tell_change(dsc_registry *r) {

@@ -21,6 +21,8 @@ static void copy_counts(dsc_stats_counts *to, const dsc_counters *from) {
   to->isolations = load(&from->isolations);
   to->recoveries = load(&from->recoveries);
   to->picks = load(&from->picks);
+  to->queued = load(&from->queued);
+  to->waiting = load(&from->waiting);
   to->latency_sum_us = load(&from->latency_sum_us);
   for (size_t i = 0; i < DSC_ERR_COUNT; i++) to->errors[i] = load(&from->errors[i]);
   for (size_t i = 0; i < DSC_ERR_COUNT; i++) to->attempt_errors[i] = load(&from->attempt_errors[i]);

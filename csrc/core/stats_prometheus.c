@@ -56,6 +56,12 @@ static uint64_t app_picks(const dsc_stats_app *app) {
 static uint64_t app_in_flight(const dsc_stats_app *app) {
   return app->counts.in_flight;
 }
+static uint64_t app_queued(const dsc_stats_app *app) {
+  return app->counts.queued;
+}
+static uint64_t app_waiting(const dsc_stats_app *app) {
+  return app->counts.waiting;
+}
 static uint64_t app_nodes(const dsc_stats_app *app) {
   return app->n_nodes;
 }
@@ -181,6 +187,8 @@ dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text) {
   per_app(text, stats, "recoveries_total", "counter", "Times an isolated node came back.", app_recoveries);
   per_app(text, stats, "picks_total", "counter", "Nodes picked by hand.", app_picks);
   per_app(text, stats, "in_flight", "gauge", "Attempts and picks under way.", app_in_flight);
+  per_app(text, stats, "queued_total", "counter", "Times a call waited for a limit on calls in flight.", app_queued);
+  per_app(text, stats, "waiting", "gauge", "Calls that wait for such a limit.", app_waiting);
   per_app(text, stats, "nodes", "gauge", "Nodes known.", app_nodes);
   latency(text, stats);
   per_node(text, stats, "node_attempts_total", "counter", "Attempts made at a node.", node_attempts);

@@ -92,7 +92,8 @@ static dsc_step_action picked(dsc_step *step, const dsc_step_event *event) {
     step->attempts++;
     return DSC_STEP_SEND;
   }
-  if (step->attempts == 0 || event->err != DSC_ENO_NODE) return finish(step, event->err);
+  bool none_left = event->err == DSC_ENO_NODE || event->err == DSC_EOVERLOAD;
+  if (step->attempts == 0 || !none_left) return finish(step, event->err);
   return give_up(step);
 }
 

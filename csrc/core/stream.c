@@ -88,7 +88,7 @@ static void release_node(dsc_stream *stream, bool failed) {
   if (failed)
     dsc_registry_node_done(d->registry, node, DSC_OUTCOME_FAILURE, false, d->call_retry_times);
   else
-    dsc_table_lapse(node->table, node, false, dsc_clock_now_ms());
+    dsc_registry_node_lapse(d->registry, node);
   dsc_node_unref(node);
 }
 
@@ -124,6 +124,7 @@ static void end(dsc_stream *stream, dsc_err err, const char *why) {
   release_node(stream, is_nodes_fault(stream));
   dsc_timer_free(call->timer);
   call->timer = NULL;
+  dsc_call_queue_leave(call);
   dsc_list_remove(&call->link);
   dsc_list_remove(&call->ready_link);
   call->d = NULL;

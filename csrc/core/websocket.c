@@ -37,17 +37,21 @@ static bool is_forked(const dsc_websocket *ws) {
 /* The node is no longer in flight. `err`: of the end. */
 static void release_node(dsc_websocket *ws, dsc_err err) {
   dsc_node *node = ws->node;
+  dsc_place_leave(&ws->place);
   bool failed = err == DSC_ECONNECT || err == DSC_ETIMEOUT || err == DSC_ETLS || err == DSC_EPROTOCOL;
   if (!node) return;
   ws->node = NULL;
   if (failed && !ws->closing && ws->d && ws->d->registry)
     dsc_registry_node_done(ws->d->registry, node, DSC_OUTCOME_FAILURE, false, ws->d->call_retry_times);
+  else if (ws->d && ws->d->registry)
+    dsc_registry_node_lapse(ws->d->registry, node);
   else
     dsc_table_lapse(node->table, node, false, dsc_clock_now_ms());
   dsc_node_unref(node);
 }
 
 static void detach(dsc_websocket *ws) {
+  dsc_place_leave(&ws->place);
   dsc_list_remove(&ws->link);
   dsc_list_remove(&ws->delivery.link);
   ws->d = NULL;

@@ -19,6 +19,7 @@ struct dsc_websocket {
   dsc_websocket_options options; /* borrowed while it is opened */
   dsc_ws_conn *conn;             /* NULL: none yet; kept after the end for the messages that came before */
   dsc_node *node;                /* in flight: a reference */
+  dsc_place place;               /* the slot of the call that opened it */
   char addr[DSC_ADDR_MAX];
   uint64_t max_message;
   bool closing, stopping; /* we said goodbye; because the discoverer stops */

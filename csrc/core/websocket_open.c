@@ -74,6 +74,7 @@ void dsc_websocket_attempt_end(dsc_call *call) {
   if (ws->ended) return; /* while the step was waited for */
   dsc_table_hold(call->node->table, call->node);
   ws->node = dsc_node_ref(call->node);
+  dsc_place_move(&ws->place, &call->place);
 }
 
 bool dsc_websocket_attempt_break(dsc_call *call) {

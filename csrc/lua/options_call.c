@@ -30,6 +30,7 @@ static const dsc_lua_option call_options[] = {
     {"max_attempts", DSC_OPTION_COUNT, AT(config.max_attempts), 1, 1e6},
     {"max_body", DSC_OPTION_SIZE, AT(config.max_body), 0, 0x1p53},
     {"max_in_flight", DSC_OPTION_COUNT, AT(config.max_in_flight), 0, 1e6},
+    {"max_in_flight_per_node", DSC_OPTION_COUNT, AT(config.max_in_flight_per_node), 0, 1e6},
     {"queue", DSC_OPTION_COUNT, AT(config.queue), 0, 1e6},
     {"probe", DSC_OPTION_TEXT, AT(probe), 0, 0},
     {NULL, DSC_OPTION_OTHER, 0, 0, 0}};
@@ -116,6 +117,10 @@ void dsc_lua_options_push_call(lua_State *L, const dsc_call_config *config) {
   dsc_compat_set_str(L, "retry", retries[config->retry]);
   dsc_compat_set_int(L, "max_body", config->max_body);
   if (config->max_attempts) dsc_compat_set_int(L, "max_attempts", config->max_attempts);
+  if (config->max_in_flight) dsc_compat_set_int(L, "max_in_flight", config->max_in_flight);
+  if (config->max_in_flight_per_node) dsc_compat_set_int(L, "max_in_flight_per_node", config->max_in_flight_per_node);
+  if (config->queue) dsc_compat_set_int(L, "queue", config->queue);
+  if (config->probe) dsc_compat_set_str(L, "probe", config->probe);
   if (config->token) {
     dsc_lua_secret_push(L, config->token);
     lua_setfield(L, -2, "token");

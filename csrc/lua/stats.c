@@ -31,7 +31,7 @@ static void push_latency(lua_State *L, const uint64_t latency[DSC_COUNTERS_BUCKE
 }
 
 static void push_counts(lua_State *L, const dsc_stats_counts *counts) {
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 20);
   dsc_compat_set_int(L, "calls", counts->calls);
   dsc_compat_set_int(L, "attempts", counts->attempts);
   dsc_compat_set_int(L, "retries", counts->retries);
@@ -39,6 +39,8 @@ static void push_counts(lua_State *L, const dsc_stats_counts *counts) {
   dsc_compat_set_int(L, "recoveries", counts->recoveries);
   dsc_compat_set_int(L, "picks", counts->picks);
   dsc_compat_set_int(L, "in_flight", counts->in_flight);
+  dsc_compat_set_int(L, "queued", counts->queued);
+  dsc_compat_set_int(L, "waiting", counts->waiting);
   push_errors(L, counts->errors, DSC_OK);
   lua_setfield(L, -2, "errors");
   push_errors(L, counts->attempt_errors, DSC_OK + 1);

@@ -61,6 +61,7 @@ static dsc_err check_numbers(const dsc_call_config *config, dsc_why *why) {
   if (!err) err = check_count("max_body", config->max_body, 1, SIZE_MAX / 2, why);
   if (!err) err = check_count("max_attempts", config->max_attempts, 0, DSC_CONFIG_COUNT_MAX, why);
   if (!err) err = check_count("max_in_flight", config->max_in_flight, 0, DSC_CONFIG_COUNT_MAX, why);
+  if (!err) err = check_count("max_in_flight_per_node", config->max_in_flight_per_node, 0, DSC_CONFIG_COUNT_MAX, why);
   if (!err) err = check_count("queue", config->queue, 0, DSC_CONFIG_COUNT_MAX, why);
   if (!err && (unsigned)config->retry > DSC_RETRY_NEVER)
     err = dsc_fail(why, DSC_EINVALID, "retry: not one of idempotent, always, never");
@@ -165,7 +166,8 @@ static bool numbers_equal(const dsc_call_config *a, const dsc_call_config *b) {
   return a->timeout_ms == b->timeout_ms && a->connect_timeout_ms == b->connect_timeout_ms &&
          a->deadline_ms == b->deadline_ms && a->http2 == b->http2 && a->ssl == b->ssl &&
          a->tls.no_verify == b->tls.no_verify && a->retry == b->retry && a->max_attempts == b->max_attempts &&
-         a->max_body == b->max_body && a->max_in_flight == b->max_in_flight && a->queue == b->queue;
+         a->max_body == b->max_body && a->max_in_flight == b->max_in_flight &&
+         a->max_in_flight_per_node == b->max_in_flight_per_node && a->queue == b->queue;
 }
 
 bool dsc_call_config_equal(const dsc_call_config *a, const dsc_call_config *b) {

@@ -17,7 +17,7 @@
 
 #define DSC_WEIGHT_MAX         1000000
 #define DSC_CONFIG_TIME_MAX_MS 86400000u /* one day: the longest timeout and deadline */
-#define DSC_CONFIG_COUNT_MAX   1000000u  /* max_attempts, max_in_flight, queue */
+#define DSC_CONFIG_COUNT_MAX   1000000u  /* max_attempts, max_in_flight*, queue */
 #define DSC_CONFIG_TOKEN_MAX   4096      /* bytes of a token in a call string */
 
 typedef enum dsc_retry { DSC_RETRY_IDEMPOTENT, DSC_RETRY_ALWAYS, DSC_RETRY_NEVER } dsc_retry;
@@ -36,11 +36,12 @@ typedef struct dsc_call_config {
   bool http2, ssl;
   dsc_tls_config tls;
   dsc_retry retry;
-  uint32_t max_attempts;  /* 0: every node once */
-  uint64_t max_body;      /* decoded bytes: 64 MiB; never 0 */
-  uint32_t max_in_flight; /* 0: no limit */
-  uint32_t queue;
-  char *probe; /* NULL: none */
+  uint32_t max_attempts;           /* 0: every node once */
+  uint64_t max_body;               /* decoded bytes: 64 MiB; never 0 */
+  uint32_t max_in_flight;          /* calls of one discoverer to the app; 0: no limit */
+  uint32_t max_in_flight_per_node; /* 0: no limit */
+  uint32_t queue;                  /* calls that may wait for one of these limits */
+  char *probe;                     /* NULL: none */
   /* any thread, by atomic operations only; of a config that is not shared: nothing */
   uint32_t refs;
 } dsc_call_config;
@@ -49,8 +50,8 @@ typedef struct dsc_call_config {
 void dsc_call_config_defaults(dsc_call_config *config);
 
 /* Checks `from` and copies it, strings and secret reference included (an empty token is none). timeout,
-** connect_timeout, deadline: 1 ms..1 day; max_body: 1..SIZE_MAX / 2; max_attempts, max_in_flight, queue:
-** 0..DSC_CONFIG_COUNT_MAX; strings not empty, without control characters; probe: a path; tls.server_name: a name or an
+** connect_timeout, deadline: 1 ms..1 day; max_body: 1..SIZE_MAX / 2; max_attempts, max_in_flight,
+** max_in_flight_per_node, queue: 0..DSC_CONFIG_COUNT_MAX; strings not empty, without control characters; probe: a path; tls.server_name: a name or an
 ** address; tls.key: only with tls.cert; token: a clean header value. Any thread. Caller owns one reference. Fails:
 ** DSC_EINVALID with `why`, DSC_ENOMEM; `*config` is NULL. */
 dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *from, dsc_why *why);

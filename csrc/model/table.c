@@ -12,7 +12,8 @@
 #include "base/random.h"
 #include "model/config.h"
 
-#define FIRST_SLOTS 8u
+#define FIRST_SLOTS   8u
+#define TELL_EVERY_MS 1000
 
 dsc_table *dsc_table_new(dsc_str app) {
   dsc_table *table = dsc_mem_zalloc(1, sizeof *table + app.n + 1);
@@ -59,6 +60,13 @@ dsc_str dsc_table_app(const dsc_table *table) {
 
 dsc_counters *dsc_table_counters(dsc_table *table) {
   return &table->counters;
+}
+
+bool dsc_table_may_tell(dsc_table *table, unsigned kind, uint64_t now_ms) {
+  _Atomic uint64_t *told_ms = &table->told_ms[kind % DSC_TABLE_TOLD];
+  uint64_t last_ms = atomic_load_explicit(told_ms, memory_order_relaxed);
+  if (last_ms && now_ms < last_ms + TELL_EVERY_MS) return false;
+  return atomic_compare_exchange_strong(told_ms, &last_ms, now_ms);
 }
 
 size_t dsc_table_count(dsc_table *table, size_t *usable) {

@@ -42,6 +42,10 @@ dsc_str dsc_table_app(const dsc_table *table);
 /* Borrows the app's counters. Any thread. */
 dsc_counters *dsc_table_counters(dsc_table *table);
 
+/* True at most once a second for each kind (a small number): who tells of what may happen with every call asks first.
+** Any thread. */
+bool dsc_table_may_tell(dsc_table *table, unsigned kind, uint64_t now_ms);
+
 /* Returns the number of nodes, and of those that are neither stale nor isolated if `usable` is not NULL. Any thread. */
 size_t dsc_table_count(dsc_table *table, size_t *usable);
 
@@ -92,6 +96,10 @@ dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe)
 /* As dsc_table_pick() for one certain node: counts it if it is in the table and was not tried. Takes the probe slot
 ** if one is due. Any thread. Fails: NULL. */
 dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe);
+
+/* True when a node that was not tried can't be picked because of `pick->node_limit` alone: any usable one (isolated
+** ones count only without a usable one), or with `addr` not empty that one. Any thread. */
+bool dsc_table_is_full(dsc_table *table, dsc_str addr, const dsc_pick *pick);
 
 /* Reports the end of what dsc_table_pick() began: in_flight goes down (never below 0), the outcome feeds the health
 ** law; a failed stale node goes while another is not stale. A node that is gone already is only counted. Any thread.

@@ -48,7 +48,7 @@ dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uin
   if (wanted) {
     pthread_mutex_lock(&table->lock);
     size_t count = choose_locked(all, pick, now_ms, false, wanted);
-    if (count == 0) count = choose_locked(all, pick, now_ms, true, wanted);
+    if (count == 0 && !dsc_table_is_full_locked(table, pick)) count = choose_locked(all, pick, now_ms, true, wanted);
     pthread_mutex_unlock(&table->lock);
     some = count == all->count ? all : collect(all, wanted, count);
   }

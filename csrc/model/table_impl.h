@@ -14,10 +14,13 @@
 
 #include "model/table.h"
 
+#define DSC_TABLE_TOLD 32
+
 struct dsc_table {
   /* any thread, atomic */
   atomic_uint refs;
   dsc_counters counters;
+  _Atomic uint64_t told_ms[DSC_TABLE_TOLD]; /* by kind modulo their number: when it was told last */
   /* under lock */
   pthread_mutex_t lock;
   uint64_t version;
@@ -88,6 +91,9 @@ static inline bool dsc_table_has_fresh_locked(const dsc_table *table) {
 static inline double dsc_table_mean_locked(const dsc_table *table) {
   return table->n_picker && table->picked ? table->load_sum / (double)table->n_picker : 0;
 }
+
+/* True when a node in the picker that was not tried is at the limit of `pick`. Under the lock. */
+bool dsc_table_is_full_locked(const dsc_table *table, const dsc_pick *pick);
 
 /* Tells the balancers that a node's load, weight or in_flight changed, and the one with index `by` (-1: none) that it
 ** was picked. Under the lock. */

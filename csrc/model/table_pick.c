@@ -86,11 +86,44 @@ static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *inde
   dsc_node *node = some_isolated && pick->repeatable ? take_probe_locked(table, pick) : NULL;
   if ((*is_probe = node != NULL)) return node;
   node = ask_balancer_locked(table, pick, index);
-  if (node || !some_isolated) return node;
+  /* nodes that are only busy are waited for: no call goes to an isolated one for their sake */
+  if (node || !some_isolated || dsc_table_is_full_locked(table, pick)) return node;
   *index = NOT_PICKED_BY_A_BALANCER;
   if (!pick->repeatable) node = take_probe_locked(table, pick);
   if ((*is_probe = node != NULL)) return node;
   return scan_isolated_locked(table, pick);
+}
+
+/* ---- limits ---- */
+
+static bool is_full(const dsc_pick *pick, const dsc_node *node) {
+  dsc_pick without = *pick;
+  without.node_limit = 0;
+  return dsc_node_in_flight(node) >= pick->node_limit && !dsc_balancer_is_tried(&without, node);
+}
+
+bool dsc_table_is_full_locked(const dsc_table *table, const dsc_pick *pick) {
+  size_t at = 0;
+  for (dsc_node *node; pick->node_limit && (node = dsc_map_next(&table->nodes, &at));)
+    if (node->in_picker && is_full(pick, node)) return true;
+  return false;
+}
+
+static bool is_isolated_full_locked(const dsc_table *table, const dsc_pick *pick) {
+  for (dsc_link *link = table->isolated.next; link != &table->isolated; link = link->next)
+    if (is_full(pick, node_of(link))) return true;
+  return false;
+}
+
+bool dsc_table_is_full(dsc_table *table, dsc_str addr, const dsc_pick *pick) {
+  dsc_addr parsed;
+  if (!pick->node_limit || (addr.n && dsc_addr_parse(&parsed, addr, NULL))) return false;
+  pthread_mutex_lock(&table->lock);
+  dsc_node *node = addr.n ? dsc_map_get(&table->nodes, dsc_str_of(parsed.text)) : NULL;
+  bool full = node && is_full(pick, node);
+  if (!addr.n) full = dsc_table_is_full_locked(table, pick) || is_isolated_full_locked(table, pick);
+  pthread_mutex_unlock(&table->lock);
+  return full;
 }
 
 /* ---- counting ---- */
