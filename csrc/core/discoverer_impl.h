@@ -161,8 +161,9 @@ typedef struct dsc_choice {
   uint32_t node_limit; /* max_in_flight_per_node; 0: none */
 } dsc_choice;
 
-/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. In a frame, owner's thread. Caller owns one reference and owes dsc_registry_node_done().
-** Fails: DSC_ENO_NODE, DSC_EOVERLOAD (there are nodes, all at their limit), DSC_ECALLBACK (nested too deep), DSC_EFORKED, DSC_ENOMEM with `why`. */
+/* Chooses a node for `ac`: the host's balancer, else the built-in one; counts it and notes it as tried. In a frame,
+** owner's thread. Caller owns one reference and owes dsc_registry_node_done(). Fails: DSC_ENO_NODE, DSC_EOVERLOAD
+** (there are nodes, all at their limit), DSC_ECALLBACK (nested too deep), DSC_EFORKED, DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *table, const dsc_choice *choice,
                               dsc_node **node, bool *is_probe, dsc_why *why);
 

@@ -24,9 +24,9 @@ typedef enum dsc_step_action {
 
 typedef enum dsc_step_event_kind {
   DSC_STEP_BEGIN,
-  DSC_STEP_ROUTED, /* err: the route's */
-  DSC_STEP_FOUND,  /* err: why there is no app */
-  DSC_STEP_PICKED, /* err: DSC_ENO_NODE when there is none left, DSC_EOVERLOAD: none may be used; or the host's reason */
+  DSC_STEP_ROUTED,   /* err: the route's */
+  DSC_STEP_FOUND,    /* err: why there is no app */
+  DSC_STEP_PICKED,   /* err: DSC_ENO_NODE: none is left, DSC_EOVERLOAD: none may be used; or the host's */
   DSC_STEP_ANSWERED, /* err, status, sent, refused, ours, unbegun */
   DSC_STEP_SLEPT,
   DSC_STEP_BROKEN /* the call is ended from outside: err says why */

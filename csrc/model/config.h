@@ -51,9 +51,10 @@ void dsc_call_config_defaults(dsc_call_config *config);
 
 /* Checks `from` and copies it, strings and secret reference included (an empty token is none). timeout,
 ** connect_timeout, deadline: 1 ms..1 day; max_body: 1..SIZE_MAX / 2; max_attempts, max_in_flight,
-** max_in_flight_per_node, queue: 0..DSC_CONFIG_COUNT_MAX; strings not empty, without control characters; probe: a path; tls.server_name: a name or an
-** address; tls.key: only with tls.cert; token: a clean header value. Any thread. Caller owns one reference. Fails:
-** DSC_EINVALID with `why`, DSC_ENOMEM; `*config` is NULL. */
+**
+** max_in_flight_per_node, queue: 0..DSC_CONFIG_COUNT_MAX; strings not empty, without control characters; probe: a
+** path; tls.server_name: a name or an address; tls.key: only with tls.cert; token: a clean header value. Any thread.
+** Caller owns one reference. Fails: DSC_EINVALID with `why`, DSC_ENOMEM; `*config` is NULL. */
 dsc_err dsc_call_config_new(dsc_call_config **config, const dsc_call_config *from, dsc_why *why);
 
 /* Takes a reference; NULL is allowed. Any thread. Returns `config`. */

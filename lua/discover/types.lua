@@ -44,8 +44,9 @@ local discover = {}
 ---@field retry? "idempotent"|"always"|"never" default "idempotent"
 ---@field max_attempts? integer default: every node once, from 1
 ---@field max_body? integer bytes, decoded; default 64 MiB
----@field max_in_flight? integer a later version
----@field queue? integer a later version
+---@field max_in_flight? integer calls of this discoverer to the app at once; 0, the default: no limit
+---@field max_in_flight_per_node? integer nodes with so many in flight are not picked; 0, the default: no limit
+---@field queue? integer calls that may wait for these limits, others end `overload`; default 0
 ---@field probe? string a later version
 
 --- Options of start, open and new.
@@ -174,7 +175,7 @@ function discover.array(t) end
 ---@field line string what tostring() gives
 
 ---@class discover.event
----@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"registry_down"|"registry_up"
+---@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"overload"|"registry_down"|"registry_up"
 ---@field time number seconds since 1970
 ---@field app? string
 ---@field node? string

@@ -19,6 +19,7 @@ static dsc_call_config full(dsc_secret *token) {
   config.retry = DSC_RETRY_ALWAYS;
   config.max_attempts = 3;
   config.max_in_flight = 4;
+  config.max_in_flight_per_node = 2;
   config.queue = 5;
   return config;
 }
@@ -31,7 +32,7 @@ TEST(defaults_are_those_of_the_design) {
   assert_int_equal(defaults.deadline_ms, 30000);
   assert_int_equal(defaults.max_body, 64 * 1024 * 1024);
   assert_int_equal(defaults.retry, DSC_RETRY_IDEMPOTENT);
-  assert_int_equal(defaults.max_attempts + defaults.max_in_flight + defaults.queue, 0);
+  assert_int_equal(defaults.max_attempts + defaults.max_in_flight + defaults.max_in_flight_per_node + defaults.queue, 0);
   assert_false(defaults.http2 || defaults.ssl || defaults.tls.no_verify);
   assert_null(defaults.token);
   assert_null(defaults.probe);
@@ -86,6 +87,7 @@ TEST(every_field_makes_a_difference) {
   DIFFERS(max_attempts, 0);
   DIFFERS(max_body, 1);
   DIFFERS(max_in_flight, 0);
+  DIFFERS(max_in_flight_per_node, 0);
   DIFFERS(queue, 0);
   DIFFERS(tls.ca, NULL);
   DIFFERS(tls.ca, (char *)"/other.pem");
@@ -147,6 +149,7 @@ TEST(numbers_have_ranges) {
   REFUSE(max_body, UINT64_MAX, "max_body: 18446744073709551615 is not in");
   REFUSE(max_attempts, 1000001, "max_attempts: 1000001 is not in 0..1000000");
   REFUSE(max_in_flight, 1000001, "max_in_flight: 1000001 is not in 0..1000000");
+  REFUSE(max_in_flight_per_node, 1000001, "max_in_flight_per_node: 1000001 is not in 0..1000000");
   REFUSE(queue, 1000001, "queue: 1000001 is not in 0..1000000");
   REFUSE(retry, (dsc_retry)3, "retry: not one of idempotent, always, never");
   REFUSE(retry, (dsc_retry)-1, "retry: not one of");
