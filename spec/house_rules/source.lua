@@ -141,6 +141,11 @@ function source.read(root)
   return tree
 end
 
+-- The functions and prototypes {name, first, last, static} of C code without comments.
+function source.declarations(code)
+  return declarations(without_directives(code))
+end
+
 -- The line a position of a text is on.
 function source.line_at(text, position)
   return select(2, text:sub(1, position - 1):gsub("\n", "")) + 1
