@@ -1,10 +1,10 @@
 # discover_shared: libdiscover.so, and what is installed for C hosts: both libraries, headers, pkg-config, CMake package.
 #
 # Exactly the functions of the installed headers are exported: everything is compiled hidden, those headers say otherwise.
+if(DISCOVER_LIBRARY MATCHES "\\.a$" AND DISCOVER_SHARED_CORE)
+  message(FATAL_ERROR "DISCOVER_SHARED_CORE wants a libdiscover.so, DISCOVER_LIBRARY is ${DISCOVER_LIBRARY}")
+endif()
 if(DISCOVER_LIBRARY OR NOT TARGET discover)
-  if(DISCOVER_SHARED_CORE)
-    message(FATAL_ERROR "DISCOVER_SHARED_CORE builds libdiscover.so itself: it does not go with DISCOVER_LIBRARY")
-  endif()
   return()
 endif()
 if(NOT DISCOVER_C_LIBRARY AND NOT DISCOVER_SHARED_CORE)

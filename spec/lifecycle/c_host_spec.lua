@@ -134,8 +134,8 @@ describe("libdiscover for C hosts", function()
         add_executable(hello "%s/examples/c/hello.c")
         target_link_libraries(hello PRIVATE %s %s)
       ]]):format(proc.root(), target, c_host.flags()))
-      c_host.shell(("cmake -S %s -B %s/build -DCMAKE_PREFIX_PATH=%s -DCMAKE_BUILD_TYPE=Debug && cmake --build %s/build"):
-        format(dir, dir, prefix, dir))
+      local configure = "cmake -S %s -B %s/build -DCMAKE_PREFIX_PATH=%s -DCMAKE_BUILD_TYPE=Debug"
+      c_host.shell(configure:format(dir, dir, prefix) .. " && cmake --build " .. dir .. "/build")
       return dir .. "/build/hello"
     end
 

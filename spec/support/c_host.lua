@@ -42,7 +42,8 @@ function methods:pkg_config(words)
 end
 
 -- Compiles a C file (a path in the tree, or text that ends with a newline) and returns the program.
--- Options: static (libdiscover.a instead of .so), options (more words for the compiler), shared (a plugin), cc.
+-- Options: static (libdiscover.a instead of .so), options, libs (more words for the compiler, in front and behind),
+-- shared (a plugin), cc.
 function methods:compile(source, options)
   options = options or {}
   local dir = proc.tmpdir()
@@ -50,10 +51,18 @@ function methods:compile(source, options)
   local libs = self:pkg_config(options.static and "--static --libs" or "--libs")
   if options.static then libs = libs:gsub("%-ldiscover", "-l:libdiscover.a") end
   local program = dir .. "/" .. (options.shared and "plugin.so" or "program")
-  c_host.shell(("%s -O1 -g -Wall -Wextra %s %s %s %s %s -o %s %s -Wl,-rpath,%s/lib"):format(
+  c_host.shell(("%s -O1 -g -Wall -Wextra %s %s %s %s %s -o %s %s %s -Wl,-rpath,%s/lib"):format(
     options.cc or "cc -std=c11", c_host.flags(), options.shared and "-shared -fPIC" or "", options.options or "",
-    self:pkg_config "--cflags", file, program, libs, self.prefix))
+    self:pkg_config "--cflags", file, program, options.libs or "", libs, self.prefix))
   return program
+end
+
+-- The Lua module of the tree, linked with the installed libdiscover.so; returns the pattern for package.cpath.
+function methods:module()
+  local dir = proc.tmpdir()
+  c_host.shell(("cmake -S . -B %s -G Ninja -DCMAKE_BUILD_TYPE=Debug -DDISCOVER_LIBRARY=%s/lib/libdiscover.so "
+    .. "-DDISCOVER_SANITIZE=%s && cmake --build %s"):format(dir, self.prefix, c_host.setting "DISCOVER_SANITIZE", dir))
+  return dir .. "/lua/?.so"
 end
 
 -- Runs a program to its end; more fields as for proc.start, and timeout.

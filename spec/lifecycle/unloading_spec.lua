@@ -1,0 +1,203 @@
+-- Plugins, states and processes that end while the library is at work in them.
+local c_host = require "spec.support.c_host"
+local lua_run = require "spec.support.lua_run"
+local native = require "spec.support.native"
+local redis = require "spec.support.redis"
+local service = require "spec.support.service"
+local wait = require "spec.support.wait"
+
+-- A plugin: one function that starts a discoverer, calls without waiting, and leaves all of it behind or stops.
+local PLUGIN = [[
+#include <discover.h>
+int plugin(const char *registry, const char *addr, int stop);
+int plugin(const char *registry, const char *addr, int stop) {
+  dsc_options options;
+  dsc_discoverer *d;
+  dsc_frame frame;
+  dsc_request request = {.app = dsc_str_of("svc"), .method = dsc_str_of("GET"), .path = dsc_str_of("/slow")};
+  dsc_options_defaults(&options);
+  options.registry = dsc_str_of(registry);
+  options.has_log_level = true;
+  options.log_level = DSC_LOG_OFF;
+  if (dsc_discoverer_new(&d, &options, NULL)) return 1;
+  if (dsc_discoverer_enter(d, &frame, NULL, NULL)) return 2;
+  if (dsc_discoverer_register(&frame, dsc_str_of("web"), dsc_str_of("127.0.0.1:1"), 1, NULL, NULL)) return 3;
+  if (dsc_discoverer_ready(&frame, 5000, NULL)) return 4;
+  if (dsc_discoverer_set_node(&frame, request.app, dsc_str_of(addr), 1, NULL, NULL)) return 5;
+  dsc_future_free(dsc_discoverer_async(&frame, &request, false));
+  dsc_discoverer_poll(&frame, NULL);
+  dsc_discoverer_leave(&frame);
+  return dsc_discoverer_free(d, stop) ? 0 : 6;
+}
+]]
+
+local LOADER = [[
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+  for (int i = 0; i < atoi(argv[4]); i++) {
+    void *handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+    if (!handle) return printf("%s\n", dlerror()), 100;
+    int (*plugin)(const char *, const char *, int) =
+        (int (*)(const char *, const char *, int))dlsym(handle, "plugin");
+    int code = plugin ? plugin(argv[2], argv[3], i % 2) : 101;
+    if (code) return code;
+    if (dlclose(handle)) return 102;
+    handle = dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD);
+    if (handle) return printf("it is still there\n"), 103;
+  }
+  printf("done %d\n", argc);
+  return 0;
+}
+]]
+
+-- A host with a registry of its own and a Lua that uses the same library.
+local EMBEDDER = [[
+#include <stdio.h>
+#include <discover.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+int main(int argc, char **argv) {
+  dsc_options options;
+  dsc_discoverer *d;
+  dsc_frame frame;
+  size_t before, with_lua, after;
+  dsc_options_defaults(&options);
+  options.registry = dsc_str_of("memory://one");
+  if (argc < 2 || dsc_discoverer_new(&d, &options, NULL) || dsc_discoverer_enter(d, &frame, NULL, NULL)) return 1;
+  if (dsc_discoverer_register(&frame, dsc_str_of("web"), dsc_str_of("10.1.2.3:80"), 7, NULL, NULL)) return 2;
+  dsc_discoverer_leave(&frame);
+  dsc_mem_usage(&before, NULL);
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  if (luaL_dostring(L, argv[1])) return printf("%s\n", lua_tostring(L, -1)), 3;
+  dsc_mem_usage(&with_lua, NULL);
+  lua_close(L);
+  dsc_mem_usage(&after, NULL);
+  printf("counted %d, back %d\n", with_lua > before, after == before);
+  dsc_discoverer_free(d, true);
+  return 0;
+}
+]]
+
+describe("unloading", function()
+  local r, slow
+
+  lazy_setup(function()
+    r = redis.start()
+    slow = service.start()
+    slow:control{ path = "/slow", delay = 60000 }
+  end)
+
+  after_each(function() r:cli "FLUSHALL" end)
+
+  local function gone() wait.until_true(function() return #r:keys() == 0 end, 3, "the goodbye") end
+
+  describe("of C plugins", function()
+    local host
+
+    lazy_setup(function() host = c_host.install() end)
+
+    it("dlclose, with calls in flight and threads at work", function()
+      local plugin = host:compile(PLUGIN, { shared = true })
+      local loader = host:compile(LOADER, { options = "-ldl" })
+      -- A sanitizer knows no code that is gone: what leaks there has no name.
+      local env = { ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":detect_leaks=0" }
+      local done = host:run{ loader, plugin, r:url(), slow.addr, 6, env = env }
+      assert.equal("done 5\n", done.out)
+      assert.equal(0, done.code)
+      gone()
+    end)
+
+    it("one libdiscover for a host and its Luas", function()
+      local program = host:compile(EMBEDDER, {
+        options = "$(pkg-config --cflags lua5.4)", libs = "$(pkg-config --libs lua5.4)",
+      })
+      local code = ([[
+        package.path, package.cpath = %q, %q
+        local d = assert(require "discover".open("memory://one", { calls = { web = {} } }))
+        assert(d:pick("web").addr == "10.1.2.3:80")
+        d:stop()
+      ]]):format(lua_run.paths().LUA_PATH, host:module())
+      local done = host:run{ program, code }
+      assert.equal("counted 1, back 1\n", done.out)
+      assert.equal(0, done.code)
+    end)
+  end)
+
+  describe("of Lua states", function()
+    local function clean(code)
+      local run = native.run(("local url, slow = %q, %q "):format(r:url(), slow.addr) .. code)
+      assert.equal("", run.err)
+      assert.equal(0, run.code, run.err)
+      assert.equal("done\n", run.out)
+      gone()
+    end
+
+    local STATES = ([[
+      local function state()
+        local s = native.state()
+        s:run("package.path, package.cpath = %s")
+        assert(s:run "discover = require 'discover' return true")
+        return s
+      end
+    ]]):format("\" .. (\"%q, %q\"):format(package.path, package.cpath) .. \"")
+
+    it("two in one process, one of them closed while the other works", function()
+      clean(STATES .. [[
+        for round = 1, 10 do
+          local a, b = state(), state()
+          for i, s in ipairs { a, b } do
+            assert(s:run(("d = assert(discover.start(%q, 'web', '127.0.0.1:%d', { calls = { web = {} } })) return true")
+              :format(url, i)))
+          end
+          local order = round % 2 == 0 and { a, b } or { b, a }
+          order[1]:close()
+          local ok, why = order[2]:run "assert(d:pick 'web') d:set_weight(5) return d:registered()"
+          assert(ok == true, why)
+          order[2]:close()
+        end
+        print "done"
+      ]])
+    end)
+
+    it("one is closed inside a callback of another", function()
+      clean(STATES .. [[
+        local d = discover.new()
+        d:set_node("web", "127.0.0.1:1", 1)
+        local closed = 0
+        d:set_route(function(ac)
+          local s = state()
+          assert(s:run(("d = assert(discover.start(%q, 'web', '127.0.0.1:1')) return true"):format(url)))
+          s:close()
+          closed = closed + 1
+          ac.app = "nobody"
+        end)
+        for _ = 1, 5 do assert(d:get("web", "/").err == "app_not_found") end
+        assert(closed == 5)
+        d:stop()
+        print "done"
+      ]])
+    end)
+
+    it("with the package forgotten and required again", function()
+      clean [[
+        for _ = 1, 5 do
+          local d = assert(require "discover".start(url, "web", "127.0.0.1:1"))
+          for name in pairs(package.loaded) do
+            if name:find "^discover" then package.loaded[name] = nil end
+          end
+          assert(d:registered())
+          local again = require "discover"
+          local other = assert(again.open(url, { calls = { web = {} } }))
+          assert(other:pick("web").addr == "127.0.0.1:1")
+          other:stop()
+          d:stop()
+        end
+        print "done"
+      ]]
+    end)
+  end)
+end)
