@@ -1,5 +1,4 @@
 -- Clients in trouble of their own making: a wall clock that jumps, and a thousand that lose Redis in one moment.
-local nodes = require "spec.support.nodes"
 local proc = require "spec.support.proc"
 local proxy = require "spec.support.proxy"
 local redis = require "spec.support.redis"
@@ -26,7 +25,8 @@ describe("a wall clock that jumps", function()
 
   it("by an hour, there and back: heartbeats, reads, time limits and calls go on, no failed call", function()
     local r = redis.start{ over = "plain" }
-    local web = service.nginx{ ["/name"] = "here", ["/slow"] = { "limit_rate 1; return 200 '" .. ("x"):rep(999) .. "';" } }
+    local slow = { "limit_rate 1; return 200 '" .. ("x"):rep(999) .. "';" }
+    local web = service.nginx{ ["/name"] = "here", ["/slow"] = slow }
     r:add_node("web", web.addr, 100, 3600)
     set_clock(0)
     local p = remote.start{ env = { LD_PRELOAD = shim, CLOCK_SHIM = file } }
@@ -72,7 +72,11 @@ describe("a wall clock that jumps", function()
     local took = wait.now() - began
     assert.is_true(took > 1.5 and took < wait.scale(4), ("a time limit of 2 s took %.2f s"):format(took))
     set_clock(0)
-    assert.equal(0, p:run "local n = 0 for _, name in ipairs(events) do n = n + (name == 'lost' and 1 or 0) end return n")
+    assert.equal(0, p:run [[
+      local n = 0
+      for _, name in ipairs(events) do n = n + (name == "lost" and 1 or 0) end
+      return n
+    ]])
     p:run "d:stop()"
     p:finish()
     assert.equal(0, #r:keys "mine*")

@@ -318,7 +318,7 @@ describe("a WebSocket", function()
     end
   end)
 
-  it("with a byte wrong, missing or twice in a message: whole messages or an end with its word, never a crash", function()
+  it("with a byte wrong, missing or twice: whole messages or an end with its word, never a crash", function()
     for _, what in ipairs{ "corrupt", "twice", "cut" } do
       for _, way in ipairs{ "up", "down" } do
         for at = 0, 40, 4 do

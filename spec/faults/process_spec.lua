@@ -88,7 +88,9 @@ describe("without descriptors", function()
       assert.equal(0, p:run "return blamed()", "blamed with " .. left .. " left")
       p:run "free()"
       wait.until_true(function()
-        return p:run "return d:registered() and d:stats().registry.up and d:get('web', '/').ok and d:get('other', '/').ok"
+        return p:run [[
+          return d:registered() and d:stats().registry.up and d:get("web", "/").ok and d:get("other", "/").ok
+        ]]
       end, 10, "all to be well after " .. left .. " left")
     end
     -- It was felt, and said so.

@@ -27,7 +27,8 @@ describe("a Redis session that breaks", function()
 
   local function start(line, app)
     return assert(discover.start("redis://" .. line.addr .. "/15", app, "127.0.0.1:8001", {
-      start_timeout = 0, ttl = 3, heartbeat = 0.3, resync = 1, stale_grace = 1, log_level = "off", calls = { other = {} },
+      start_timeout = 0, ttl = 3, heartbeat = 0.3, resync = 1, stale_grace = 1, log_level = "off",
+      calls = { other = {} },
     }))
   end
 
@@ -139,7 +140,9 @@ describe("a Redis session that breaks", function()
   it("refused, closed, reset and mute at the door, then well: registered, nothing lost", function()
     local rules = {}
     for _, how in ipairs{ "close", "reset", "hang" } do
-      for _, first in ipairs{ 1, 2, 4 } do rules[#rules + 1] = { accept = how, first = first, name = how .. " " .. first } end
+      for _, first in ipairs{ 1, 2, 4 } do
+        rules[#rules + 1] = { accept = how, first = first, name = how .. " " .. first }
+      end
     end
     leaves_nothing(rules)
     local line = lines[1]

@@ -69,7 +69,7 @@ describe("a slow Redis", function()
     wait.until_true(function() return d:registered() and d:get("web", "/name").ok end, 15, "the registration")
     d:stop()
     line:set()
-    wait.until_true(function() return r:cli("EXISTS", "patient_127.0.0.1:8001") == 0 end, 12, "the goodbye, or the end of the key")
+    wait.until_true(function() return r:cli("EXISTS", "patient_127.0.0.1:8001") == 0 end, 12, "the end of the key")
   end)
 
   it("without room for another client: calls go on with what is known, in as soon as there is room", function()

@@ -11,8 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static long offset(void)
-{
+static long offset(void) {
   char text[32] = "";
   const char *path = getenv("CLOCK_SHIM");
   int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -22,15 +21,13 @@ static long offset(void)
   return n > 0 ? atol(text) : 0;
 }
 
-int clock_gettime(clockid_t id, struct timespec *t)
-{
+int clock_gettime(clockid_t id, struct timespec *t) {
   int rc = (int)syscall(SYS_clock_gettime, id, t);
   if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) t->tv_sec += offset();
   return rc;
 }
 
-int gettimeofday(struct timeval *restrict t, void *restrict zone)
-{
+int gettimeofday(struct timeval *restrict t, void *restrict zone) {
   struct timespec now;
   (void)zone;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -39,8 +36,7 @@ int gettimeofday(struct timeval *restrict t, void *restrict zone)
   return 0;
 }
 
-time_t time(time_t *t)
-{
+time_t time(time_t *t) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   if (t) *t = now.tv_sec;
