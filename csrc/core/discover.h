@@ -94,6 +94,10 @@ typedef struct dsc_options {
   const dsc_hooks *hooks; /* NULL: none yet; the registry may log before a later dsc_discoverer_set_hooks() */
 } dsc_options;
 
+/* Returns the version of the library, which may be a later one than DSC_VERSION of the headers a host was built with.
+** Any thread. Static string. */
+const char *dsc_discoverer_version(void);
+
 /* Fills in the defaults. Any thread. */
 void dsc_options_defaults(dsc_options *options);
 

@@ -108,6 +108,10 @@ void dsc_discoverer_app_client_log(dsc_frame *frame, dsc_app_client *ac, dsc_str
   put_record(frame->d, &record);
 }
 
+const char *dsc_discoverer_version(void) {
+  return DSC_VERSION;
+}
+
 dsc_stats *dsc_discoverer_stats(dsc_discoverer *d) {
   bool gone = d->registry == NULL || dsc_discoverer_is_forked(d);
   if (!gone) dsc_discoverer_sweep_marks(d, dsc_clock_coarse_ms());

@@ -85,7 +85,7 @@ describe("libdiscover for C hosts", function()
 
   it("is C11 without warnings, and C++", function()
     local text = "#include <discover.h>\nint main(void) {\n  dsc_options o;\n  dsc_options_defaults(&o);\n"
-      .. "  return o.call_retry_times == 10 && dsc_str_of(\"x\").n == 1 ? 0 : 1;\n}\n"
+      .. "  return o.call_retry_times == 10 && !strcmp(dsc_discoverer_version(), DSC_VERSION) ? 0 : 1;\n}\n"
     for _, cc in ipairs { "gcc -std=c11 -Wpedantic -Werror -Wconversion -Wshadow", "clang -std=c17 -Wpedantic -Werror",
                           "g++ -std=c++11 -Werror -xc++", "g++ -std=c++20 -Werror -xc++" } do
       if c_host.flags() == "" or cc:find "^g" then
@@ -145,6 +145,15 @@ describe("libdiscover for C hosts", function()
       local program = by_cmake("discover::static", host.prefix)
       assert.is_nil(c_host.shell("ldd " .. program):find "libdiscover")
       check(program)
+    end)
+
+    it("and the program in README.md", function()
+      local text = proc.read_file "README.md":match "\n```c\n(.-)```"
+      assert.is_true(select(2, text:gsub("\n", "")) <= 32)
+      local program = host:compile((text:gsub("redis://127%.0%.0%.1:6379/15", (r:url():gsub("%%", "%%%%")))))
+      local done = host:run{ program }
+      assert.equal(0, done.code, done.out)
+      assert.matches("^answered: 200 ", done.out)
     end)
 
     it("from a tree that was moved", function()
