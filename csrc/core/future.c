@@ -156,6 +156,19 @@ static dsc_future *make(dsc_discoverer *d, const dsc_request *request) {
   return NULL;
 }
 
+dsc_future *dsc_discoverer_async_failed(dsc_frame *frame, dsc_err err, const dsc_why *why) {
+  const dsc_request nothing = {0};
+  dsc_future *f = make(frame->d, &nothing);
+  if (!f) return NULL;
+  dsc_list_push(&f->d->futures, &f->link);
+  dsc_result_fail(f->result, err, why->text);
+  f->open_err = err;
+  f->open_why = *why;
+  f->is_opening = true; /* or a call: it tells either how it went */
+  f->ready = true;
+  return f;
+}
+
 /* A call that can't be made is ready at once. */
 static dsc_future *refuse(dsc_future *f) {
   dsc_result_free(f->result);

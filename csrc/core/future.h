@@ -41,6 +41,10 @@ dsc_future *dsc_discoverer_async(struct dsc_frame *frame, const struct dsc_reque
 dsc_future *dsc_discoverer_open_async(struct dsc_frame *frame, const struct dsc_request *request,
                                       const dsc_websocket_options *options);
 
+/* Makes one that is ready: the call could not be made because of `err`, as a binding found out by itself. Owner's
+** thread, in a frame. Caller owns: dsc_future_free(). Fails: NULL: out of memory. */
+dsc_future *dsc_discoverer_async_failed(struct dsc_frame *frame, dsc_err err, const dsc_why *why);
+
 /* True once it was settled. Owner's thread, in a frame or not. */
 bool dsc_future_is_ready(const dsc_future *future);
 

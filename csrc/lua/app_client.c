@@ -58,6 +58,13 @@ void dsc_lua_app_client_stream(lua_State *L, int u, dsc_lua_ac *box, int result)
   dsc_lua_app_client_end(L, u, box);
 }
 
+void dsc_lua_app_client_blame(dsc_lua_result *result) {
+  dsc_why why = {""};
+  if (!result->r) return;
+  dsc_fail(&why, DSC_EINVALID, "%s", result->r->why ? result->r->why : "");
+  dsc_lua_result_fail(result, DSC_EINVALID, &why);
+}
+
 dsc_lua_ac *dsc_lua_app_client_check(lua_State *L) {
   dsc_lua_ac *box = luaL_checkudata(L, 1, APP_CLIENT);
   if (!box->ac) luaL_argerror(L, 1, "the app client was used after its callback");

@@ -7,6 +7,8 @@
 
 #include "lua/discoverer.h"
 
+struct dsc_lua_result;
+
 /* The slots of its user value. */
 enum {
   DSC_AC_U = 1,   /* the discoverer's user value */
@@ -44,6 +46,10 @@ void dsc_lua_app_client_end(lua_State *L, int u, dsc_lua_ac *box);
 /* The same when the call goes on as a stream: the result at `result` keeps it, callbacks find it weakly. Owner's
 ** thread. Raises: memory. */
 void dsc_lua_app_client_stream(lua_State *L, int u, dsc_lua_ac *box, int result);
+
+/* Makes a result one whose data was no JSON after the route: that is the caller's mistake, not the route's. Owner's
+** thread. Raises nothing. */
+void dsc_lua_app_client_blame(struct dsc_lua_result *result);
 
 /* Gives the core what a route changed: headers and data; encodes tables. `v` is the index of the user value. In
 ** protected mode. Owner's thread. Raises: what cannot be sent, except data that is no JSON: DSC_EINVALID with `why`. */

@@ -11,9 +11,11 @@
 #include "lua/hooks.h"
 
 #define CALLER "discover.caller"
+#define ASYNC  "discover.async_caller"
 
 dsc_lua_caller *dsc_lua_caller_test(lua_State *L, int index) {
-  return dsc_compat_test(L, index, CALLER);
+  dsc_lua_caller *caller = dsc_compat_test(L, index, CALLER);
+  return caller ? caller : dsc_compat_test(L, index, ASYNC);
 }
 
 void dsc_lua_caller_target(lua_State *L, dsc_lua_target *t) {
@@ -36,6 +38,7 @@ void dsc_lua_caller_target(lua_State *L, dsc_lua_target *t) {
   t->self = v + 2;
   t->request = v + 3;
   t->logger = v + 4;
+  t->is_async = t->caller->is_async;
   t->d = lua_touserdata(L, t->self);
 }
 
@@ -103,10 +106,11 @@ static dsc_str read_text(lua_State *L, int request, const char *name) {
   return text;
 }
 
-static dsc_lua_caller *push(lua_State *L, int u) {
-  const int slots[][2] = {{DSC_CALLER_U, u}, {DSC_CALLER_REQUEST, 2}, {DSC_CALLER_LOGGER, 3}};
+static dsc_lua_caller *push(lua_State *L, int u, int request, int logger, bool is_async) {
+  const int slots[][2] = {{DSC_CALLER_U, u}, {DSC_CALLER_REQUEST, request}, {DSC_CALLER_LOGGER, logger}};
   dsc_lua_caller *caller = lua_newuserdata(L, sizeof *caller);
   caller->no_body = false;
+  caller->is_async = is_async;
   dsc_headers_init(&caller->relayed);
   lua_createtable(L, DSC_CALLER_LOGGER, 0);
   for (int i = 0; i < 3; i++) {
@@ -114,7 +118,7 @@ static dsc_lua_caller *push(lua_State *L, int u) {
     lua_rawseti(L, -2, slots[i][0]);
   }
   dsc_compat_set_user(L, -2);
-  dsc_compat_set_class(L, CALLER);
+  dsc_compat_set_class(L, is_async ? ASYNC : CALLER);
   return caller;
 }
 
@@ -135,7 +139,7 @@ static int make(lua_State *L) {
     peer.host = read_text(L, 2, "host");
     peer.scheme = read_text(L, 2, "scheme");
   }
-  dsc_lua_caller *caller = push(L, 4);
+  dsc_lua_caller *caller = push(L, 4, 2, 3, false);
   dsc_err err = dsc_lua_discoverer_enter(L, 1, &frame, &why);
   if (!err) {
     if (lua_istable(L, 2)) err = dsc_discoverer_relay(d->d, &caller->relayed, incoming, &peer);
@@ -156,8 +160,26 @@ int dsc_lua_caller_new(lua_State *L) {
   return make(L);
 }
 
+/* Nothing of the request is asked again: what it relays is copied. */
+int dsc_lua_caller_async(lua_State *L) {
+  dsc_lua_target t;
+  lua_settop(L, 1);
+  luaL_checkstack(L, 12, "async");
+  dsc_lua_caller_target(L, &t);
+  if (!t.caller) {
+    lua_pushnil(L);
+    t.request = t.logger = lua_gettop(L);
+  }
+  dsc_lua_caller *own = push(L, t.u, t.request, t.logger, true);
+  if (!t.caller) return 1;
+  own->no_body = t.caller->no_body;
+  if (dsc_headers_copy(&own->relayed, &t.caller->relayed)) luaL_error(L, "not enough memory");
+  return 1;
+}
+
 static dsc_lua_caller *check(lua_State *L) {
-  return luaL_checkudata(L, 1, CALLER);
+  dsc_lua_caller *caller = dsc_lua_caller_test(L, 1);
+  return caller ? caller : luaL_checkudata(L, 1, CALLER);
 }
 
 static int get_no_body(lua_State *L) {
@@ -180,7 +202,9 @@ static int caller_gc(lua_State *L) {
 }
 
 static int caller_tostring(lua_State *L) {
-  lua_pushfstring(L, "caller(%d headers relayed)", (int)check(L)->relayed.count);
+  const dsc_lua_caller *caller = check(L);
+  lua_pushfstring(L, "%s(%d headers relayed)", caller->is_async ? "async caller" : "caller",
+                  (int)caller->relayed.count);
   return 1;
 }
 
@@ -188,5 +212,10 @@ void dsc_lua_caller_open(lua_State *L) {
   static const luaL_Reg meta[] = {
       {"__gc", caller_gc}, {"__tostring", caller_tostring}, {"__newindex", caller_newindex}, {NULL, NULL}};
   static const dsc_lua_field fields[] = {{"no_body", get_no_body}, {NULL, NULL}};
+  static const luaL_Reg async[] = {{"async", dsc_lua_caller_async}, {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){CALLER, meta, dsc_lua_calls_caller_methods, fields});
+  dsc_compat_class(L, &(dsc_lua_class){ASYNC, meta, dsc_lua_calls_caller_methods, fields});
+  dsc_compat_push_methods(L, CALLER);
+  dsc_compat_set_funcs(L, async);
+  lua_pop(L, 1);
 }

@@ -13,11 +13,13 @@ typedef struct dsc_lua_caller {
   /* owner's thread only */
   dsc_headers relayed;
   bool no_body;
+  bool is_async; /* its verbs return futures; constant */
 } dsc_lua_caller;
 
 /* Who calls: a discoverer, or a caller of one. */
 typedef struct dsc_lua_target {
   dsc_lua_discoverer *d;
+  bool is_async;                /* futures are wanted */
   int self;                     /* stack index of the discoverer */
   int u;                        /* of its user value */
   int request, logger;          /* of the caller's, 0: none */
@@ -38,5 +40,8 @@ int dsc_lua_caller_from(lua_State *L);
 
 /* d:new_caller([request [, logger]]). Owner's thread. */
 int dsc_lua_caller_new(lua_State *L);
+
+/* d:async(), caller:async(): a caller of the same kind whose verbs return futures. Owner's thread. */
+int dsc_lua_caller_async(lua_State *L);
 
 #endif

@@ -11,6 +11,7 @@
 #include "lua/body.h"
 #include "lua/caller.h"
 #include "lua/flow.h"
+#include "lua/future.h"
 #include "lua/headers.h"
 #include "lua/hooks.h"
 #include "lua/json.h"
@@ -24,7 +25,7 @@
 typedef struct call {
   dsc_request request;
   int data, headers, progress;
-  bool stream;
+  bool stream, with_node;
   dsc_err err; /* a bad value: the call is not made */
   dsc_why why;
 } call;
@@ -85,36 +86,46 @@ static void enter_and_call(lua_State *L, const dsc_lua_target *t, call *c, dsc_l
   dsc_lua_discoverer_leave(&frame);
 }
 
-static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, int at) {
-  dsc_lua_result *result = lua_touserdata(L, at);
+/* The userdata by which callbacks of the call find what belongs to it; it stays on the stack. */
+static dsc_lua_ac *push_app_client(lua_State *L, const dsc_lua_target *t, call *c, dsc_lua_result *result) {
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, c->data, t->request, t->logger);
   ac->data_pending = c->data && lua_istable(L, c->data) && !c->request.has_body && !c->request.no_body;
   ac->flow = result->flow;
   c->request.ud = ac;
   dsc_lua_app_client_begin(L, t->u, ac);
+  return ac;
+}
+
+static void call_with_hooks(lua_State *L, const dsc_lua_target *t, call *c, int at) {
+  dsc_lua_result *result = lua_touserdata(L, at);
+  dsc_lua_ac *ac = push_app_client(L, t, c, result);
   enter_and_call(L, t, c, result);
   if (dsc_lua_result_is_stream(result))
     dsc_lua_app_client_stream(L, t->u, ac, at);
   else
     dsc_lua_app_client_end(L, t->u, ac);
-  if (!ac->encode_failed || !result->r) return;
-  /* the caller's data was no JSON: that is the caller's mistake, not the route's */
-  dsc_why why = {""};
-  dsc_fail(&why, DSC_EINVALID, "%s", result->r->why ? result->r->why : "");
-  dsc_lua_result_fail(result, DSC_EINVALID, &why);
+  if (ac->encode_failed) dsc_lua_app_client_blame(result);
 }
 
-/* What was sent is over: a result that is kept must not keep it. */
-static void forget_flow(lua_State *L, int result) {
-  dsc_lua_flow_end(lua_touserdata(L, result));
-  lua_pushnil(L);
-  dsc_lua_result_set_slot(L, result, DSC_RESULT_DATA, -1);
-  dsc_lua_result_set_slot(L, result, DSC_RESULT_PROGRESS, -1);
-  dsc_lua_result_set_slot(L, result, DSC_RESULT_OWNER, -1);
-  lua_pop(L, 1);
+/* Begins it; the future is on top. What it needs of Lua until it is over is held by the future or by U. */
+static int begin(lua_State *L, const dsc_lua_target *t, call *c, int at, bool with_hooks) {
+  dsc_lua_result *result = lua_touserdata(L, at);
+  dsc_lua_future *future = dsc_lua_future_push(L, t->u, at);
+  int me = lua_gettop(L);
+  future->result = result;
+  future->with_node = c->with_node;
+  if (with_hooks) {
+    future->ac = push_app_client(L, t, c, result);
+    if (c->stream) dsc_lua_app_client_stream(L, t->u, future->ac, at);
+  }
+  dsc_lua_future_begin(L, t->self, future, &c->request, c->stream, NULL, c->err, &c->why);
+  if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
+  lua_settop(L, me);
+  dsc_lua_discoverer_account(L, t->d, 0);
+  return 1;
 }
 
-/* Makes the call; the result is on top. */
+/* Makes the call; the result (or the future) is on top. */
 static int perform(lua_State *L, dsc_lua_target *t, call *c) {
   luaL_checkstack(L, 16, "call");
   if (t->caller) {
@@ -127,14 +138,16 @@ static int perform(lua_State *L, dsc_lua_target *t, call *c) {
   prepare(L, t, c, at);
   bool has_logger = t->logger && !lua_isnil(L, t->logger);
   if (has_logger) c->request.on_log = dsc_lua_hooks_on_call_log;
-  if (has_logger || c->progress || t->d->has_route || t->d->has_next || t->d->has_response)
+  bool with_hooks = has_logger || c->progress || t->d->has_route || t->d->has_next || t->d->has_response;
+  if (t->is_async) return begin(L, t, c, at, with_hooks);
+  if (with_hooks)
     call_with_hooks(L, t, c, at);
   else
     enter_and_call(L, t, c, result);
   if (c->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)c->request.headers);
   lua_settop(L, at);
   bool is_stream = dsc_lua_result_is_stream(result);
-  if (result->flow && !is_stream) forget_flow(L, at);
+  if (result->flow && !is_stream) dsc_lua_flow_forget(L, at);
   dsc_lua_discoverer_account(L, t->d, dsc_lua_result_size(result) + (is_stream ? STREAM_DEBT : 0));
   return 1;
 }
@@ -305,7 +318,7 @@ static int call_request(lua_State *L) {
 /* self, method, app, node, path [, data [, headers]]; returns the node's address too */
 static int call_with_node(lua_State *L, bool stream) {
   dsc_lua_target t;
-  call c = {.stream = stream};
+  call c = {.stream = stream, .with_node = true};
   lua_settop(L, 7);
   dsc_lua_caller_target(L, &t);
   c.request.method = dsc_compat_check_str(L, 2);
@@ -315,6 +328,7 @@ static int call_with_node(lua_State *L, bool stream) {
   c.data = check_data(L, 6);
   c.headers = check_table(L, 7, "table of headers");
   perform(L, &t, &c);
+  if (t.is_async) return 1;
   lua_getfield(L, -1, "node");
   return 2;
 }

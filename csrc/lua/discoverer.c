@@ -44,6 +44,8 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L) {
   lua_rawseti(L, -2, DSC_U_CALLS);
   lua_newtable(L);
   lua_rawseti(L, -2, DSC_U_WEBSOCKETS);
+  lua_newtable(L);
+  lua_rawseti(L, -2, DSC_U_FUTURES);
   dsc_compat_set_user(L, -2);
   return box;
 }
@@ -195,6 +197,8 @@ void dsc_lua_discoverer_open(lua_State *L) {
                                      {"stats", dsc_lua_discoverer_stats},
                                      {"from", dsc_lua_caller_from},
                                      {"new_caller", dsc_lua_caller_new},
+                                     {"async", dsc_lua_caller_async},
+                                     {"poll", dsc_lua_discoverer_poll},
                                      {"app_client", dsc_lua_app_client_new},
                                      {NULL, NULL}};
   dsc_compat_class(L, &(dsc_lua_class){DSC_LUA_DISCOVERER, meta, methods, NULL});

@@ -29,6 +29,7 @@ enum {
   DSC_U_LOGGER,
   DSC_U_EVENT,
   DSC_U_WEBSOCKETS, /* box -> its userdata, while it listens */
+  DSC_U_FUTURES,    /* box -> its userdata, while it is not ready or somebody waits to be told */
   DSC_U_RELAY,      /* the names to ask a header object for: a list */
   DSC_U_COUNT
 };
@@ -87,6 +88,9 @@ int dsc_lua_discoverer_new(lua_State *L);
 /* The methods that other files give to the type. */
 extern const luaL_Reg dsc_lua_discoverer_node_methods[];  /* nodes and apps */
 extern const luaL_Reg dsc_lua_discoverer_setup_methods[]; /* callbacks and settings */
+
+/* d:poll([timeout]), d:poll{timeout=, max=, budget=}. Owner's thread. */
+int dsc_lua_discoverer_poll(lua_State *L);
 
 /* d:stats([format]). Owner's thread. */
 int dsc_lua_discoverer_stats(lua_State *L);

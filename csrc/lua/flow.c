@@ -40,6 +40,15 @@ void dsc_lua_flow_end(dsc_lua_result *box) {
   dsc_mem_free(flow);
 }
 
+void dsc_lua_flow_forget(lua_State *L, int result) {
+  dsc_lua_flow_end(lua_touserdata(L, result));
+  lua_pushnil(L);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_DATA, -1);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_PROGRESS, -1);
+  dsc_lua_result_set_slot(L, result, DSC_RESULT_OWNER, -1);
+  lua_pop(L, 1);
+}
+
 void dsc_lua_flow_push_result(lua_State *L, int u, const dsc_lua_flow *flow) {
   lua_rawgeti(L, u, DSC_U_FLOWS);
   dsc_compat_get_ptr(L, -1, flow);

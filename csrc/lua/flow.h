@@ -38,6 +38,10 @@ dsc_body *dsc_lua_flow_make_source(lua_State *L, dsc_lua_flow *flow);
 ** nothing. */
 void dsc_lua_flow_end(dsc_lua_result *box);
 
+/* What was sent is over: a result that is kept must not keep it. `result` is its index. Owner's thread. Raises nothing
+** but for want of stack. */
+void dsc_lua_flow_forget(lua_State *L, int result);
+
 /* Pushes the flow's result; `u` as above. Who runs a callback about a flow keeps it on the stack: collected meanwhile,
 ** it would take flow and body along. Owner's thread. Raises: it was collected. */
 void dsc_lua_flow_push_result(lua_State *L, int u, const dsc_lua_flow *flow);

@@ -172,10 +172,14 @@ static void response_body(lua_State *L, job *j) {
   lua_call(L, 5, 0);
 }
 
+void dsc_lua_hooks_report(dsc_lua_discoverer *box, const char *what, const char *text) {
+  char line[DSC_WHY_MAX + 40];
+  snprintf(line, sizeof line, "%s: %s", what, text);
+  if (box->d) dsc_discoverer_log(box->d, DSC_LOG_ERROR, line);
+}
+
 static void report(dsc_lua_discoverer *box, const char *what, const dsc_why *why) {
-  char text[DSC_WHY_MAX + 40];
-  snprintf(text, sizeof text, "%s: %s", what, why->text);
-  dsc_discoverer_log(box->d, DSC_LOG_ERROR, text);
+  dsc_lua_hooks_report(box, what, why->text);
 }
 
 static void on_response(void *ctx, void *ud, dsc_app_client *ac, dsc_node *node, dsc_err err, int status,

@@ -34,6 +34,9 @@ void dsc_lua_hooks_on_call_log(void *ctx, void *ud, const dsc_log_record *record
 dsc_err dsc_lua_hooks_protect(dsc_lua_ctx *ctx, void (*body)(lua_State *L, void *ud), void *ud, dsc_err err,
                               dsc_why *why);
 
+/* Logs, at level error, what a callback raised: "<what>: <text>". Owner's thread. Raises nothing. */
+void dsc_lua_hooks_report(dsc_lua_discoverer *box, const char *what, const char *text);
+
 /* Tells the core which callbacks there are. Owner's thread. Raises nothing. */
 void dsc_lua_hooks_apply(dsc_lua_discoverer *box);
 

@@ -13,6 +13,7 @@
 #include "lua/body.h"
 #include "lua/caller.h"
 #include "lua/discoverer.h"
+#include "lua/future.h"
 #include "lua/headers.h"
 #include "lua/json.h"
 #include "lua/node.h"
@@ -113,12 +114,14 @@ static void open_types(lua_State *L) {
   dsc_lua_result_open(L);
   dsc_lua_websocket_open(L);
   dsc_lua_caller_open(L);
+  dsc_lua_future_open(L);
   dsc_lua_discoverer_open(L);
 }
 
 /* methods = {discoverer = {...}, ...}: for sugar, and for who documents them */
 static void push_methods(lua_State *L) {
-  static const char *const types[] = {"discoverer", "caller", "result", "node", "app_client", "secret", "websocket"};
+  static const char *const types[] = {"discoverer", "caller", "result",    "node",
+                                      "app_client", "secret", "websocket", "future"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     lua_pushfstring(L, "discover.%s", types[i]);
@@ -144,6 +147,8 @@ static const struct {
              {"json_encode", dsc_lua_json_lua_encode},
              {"body", dsc_lua_body_new},
              {"body_parts", dsc_lua_body_parts},
+             {"future_park", dsc_lua_future_park},
+             {"future_value", dsc_lua_future_value},
              {"random_hex", core_random_hex},
              {"environ", core_environ},
              {"host_list", core_host_list},
@@ -158,6 +163,8 @@ static void push_module(lua_State *L) {
                                    {"secret_from_file", dsc_lua_secret_from_file},
                                    {"parse_call", core_parse_call},
                                    {"array", dsc_lua_json_array},
+                                   {"wait_all", dsc_lua_future_wait_all},
+                                   {"wait_any", dsc_lua_future_wait_any},
                                    {NULL, NULL}};
   lua_newtable(L);
   dsc_compat_set_funcs(L, funcs);

@@ -7,6 +7,7 @@
 */
 #include "lua/app_client.h"
 #include "lua/caller.h"
+#include "lua/future.h"
 #include "lua/headers.h"
 #include "lua/hooks.h"
 #include "lua/options.h"
@@ -46,6 +47,22 @@ static void enter_and_open(lua_State *L, const dsc_lua_target *t, opening *o, ds
   dsc_lua_discoverer_leave(&frame);
 }
 
+/* Begins to open it; the future is on top. */
+static int begin(lua_State *L, const dsc_lua_target *t, opening *o, int at, bool with_hooks) {
+  dsc_lua_future *future = dsc_lua_future_push(L, t->u, at);
+  int me = lua_gettop(L);
+  future->websocket = lua_touserdata(L, at);
+  if (with_hooks) {
+    o->request.ud = future->ac = dsc_lua_app_client_push(L, t->u, 0, t->request, t->logger);
+    dsc_lua_app_client_begin(L, t->u, future->ac);
+  }
+  dsc_lua_future_begin(L, t->self, future, &o->request, false, &o->options, o->err, &o->why);
+  if (o->request.headers) dsc_headers_clear((dsc_headers *)(uintptr_t)o->request.headers);
+  lua_settop(L, me);
+  dsc_lua_discoverer_account(L, t->d, SIZE_IN_C);
+  return 1;
+}
+
 static void open_with_hooks(lua_State *L, const dsc_lua_target *t, opening *o, dsc_lua_websocket *box) {
   dsc_lua_ac *ac = dsc_lua_app_client_push(L, t->u, 0, t->request, t->logger);
   o->request.ud = ac;
@@ -54,7 +71,7 @@ static void open_with_hooks(lua_State *L, const dsc_lua_target *t, opening *o, d
   dsc_lua_app_client_end(L, t->u, ac);
 }
 
-/* Opens it; the userdata is on top. */
+/* Opens it; the userdata (or the future) is on top. */
 static int perform(lua_State *L, const dsc_lua_target *t, opening *o) {
   luaL_checkstack(L, 12, "open");
   dsc_headers *headers = NULL;
@@ -68,7 +85,9 @@ static int perform(lua_State *L, const dsc_lua_target *t, opening *o) {
   }
   bool has_logger = t->logger && !lua_isnil(L, t->logger);
   if (has_logger) o->request.on_log = dsc_lua_hooks_on_call_log;
-  if (has_logger || t->d->has_route || t->d->has_next || t->d->has_response)
+  bool with_hooks = has_logger || t->d->has_route || t->d->has_next || t->d->has_response;
+  if (t->is_async) return begin(L, t, o, at, with_hooks);
+  if (with_hooks)
     open_with_hooks(L, t, o, box);
   else
     enter_and_open(L, t, o, box);

@@ -12,6 +12,7 @@
 local body = require "discover.body"
 local core = require "discover.core"
 local env = require "discover.env"
+local future = require "discover.future"
 local shape = require "discover.shape"
 
 local discover = {
@@ -49,6 +50,13 @@ local discover = {
 
   --- parse_call(s) -> call config | nil, msg, code: an older call string ("2:500ms:token") with the older defaults.
   parse_call = core.parse_call,
+
+  --- wait_all(futures [, timeout]) -> true | nil, msg, code: until all futures of a list (of one discoverer) are ready,
+  --- by default as long as the longest deadline. Runs callbacks, as future:wait() does.
+  wait_all = core.wait_all,
+
+  --- wait_any(futures [, timeout]) -> future, index | nil, msg, code: until one is ready: the first such of the list.
+  wait_any = core.wait_any,
 
   --- array([t]) -> t: marks a table as a JSON list, also when it is empty.
   array = core.array,
@@ -91,5 +99,6 @@ function discover.easy_start(opts)
 end
 
 core.methods.result.to = shape.to
+core.methods.future.await = future.await(core.future_park, core.future_value)
 
 return discover

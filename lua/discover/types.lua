@@ -38,9 +38,9 @@ local discover = {}
 ---@field connect_timeout? discover.time default 1
 ---@field deadline? discover.time the whole call with all attempts; default 30
 ---@field token? discover.secret|string sent as Access-Token
----@field http2? boolean default false; a later version: calls end invalid
----@field ssl? boolean default false; a later version: calls end invalid
----@field tls? {ca: string?, cert: string?, key: string?, server_name: string?, verify: boolean?} a later version
+---@field http2? boolean default false: HTTP/2, by prior knowledge or, with ssl, by ALPN
+---@field ssl? boolean default false: TLS
+---@field tls? {ca: string?, cert: string?, key: string?, server_name: string?, verify: boolean?} verify: default true
 ---@field retry? "idempotent"|"always"|"never" default "idempotent"
 ---@field max_attempts? integer default: every node once, from 1
 ---@field max_body? integer bytes, decoded; default 64 MiB
@@ -155,6 +155,22 @@ function discover.parse_call(s) end
 ---@param t? table
 ---@return table t
 function discover.array(t) end
+
+--- Waits until all futures of a list (of one discoverer) are ready; runs callbacks as future:wait() does.
+---@param futures discover.future[]
+---@param timeout? discover.time default: the longest deadline among them
+---@return true|nil
+---@return string? message
+---@return string? code "timeout", "invalid", "callback", "forked"
+function discover.wait_all(futures, timeout) end
+
+--- Waits until one is ready: the first such of the list.
+---@param futures discover.future[] not empty
+---@param timeout? discover.time default: the longest deadline among them
+---@return discover.future|nil
+---@return integer|string index or message
+---@return string? code
+function discover.wait_any(futures, timeout) end
 
 ---@alias discover.logger fun(record: discover.record)|{debug: function, info: function, warn: function, error: function}
 
@@ -302,6 +318,19 @@ function discoverer:from(request) end
 ---@param logger? discover.logger
 ---@return discover.caller? caller, string? message, discover.code? code
 function discoverer:new_caller(request, logger) end
+
+--- A caller whose verbs return futures. Owner's thread.
+---@return discover.async_caller
+function discoverer:async() end
+
+--- Runs the call loop once and what waits to be told: futures, WebSocket messages, log records, events. Inside a callback
+--- it does nothing.
+---@param how? discover.time|{timeout: discover.time?, max: integer?, budget: discover.time?} timeout: how long to wait for
+--- the first thing to do, default 0; max: steps of calls and callbacks, from 1; budget: begin nothing new after that time
+---@return integer|nil n futures that became ready plus callbacks that ran
+---@return string? message
+---@return string? code "stopped", "forked", "invalid"
+function discoverer:poll(how) end
 
 --- Chooses a node for a call made elsewhere; never waits. Counts it as used and in flight until node:done() or the app's deadline.
 ---@param app string
@@ -487,6 +516,10 @@ function caller:manual_request_with_node(method, app, node, path, data, headers)
 ---@return discover.websocket? ws, string? message, discover.code? code
 function caller:open(app, path, headers) end
 
+--- The same caller with verbs that return futures.
+---@return discover.async_caller
+function caller:async() end
+
 ---@alias discover.message_kind "text"|"binary"
 
 --- A WebSocket. Its node is in flight until it ends; one that nobody holds is cut by the collector.
@@ -527,6 +560,54 @@ function websocket:close(code, reason) end
 ---@param fn fun(ws: discover.websocket, data: string?, kind_or_message: string, code: discover.code?)|nil
 ---@return true? ok, string? message, discover.code? code
 function websocket:on_message(fn) end
+
+--- A caller whose verbs start a call and return a future at once: made by d:async() and caller:async(). Its methods are
+--- get, head, post, put, patch, delete, request, request_with_node, manual_request_with_node and open, with the arguments
+--- of discover.caller.
+---@class discover.async_caller
+---@field no_body boolean writable: true sends no request body
+---@field get fun(self, app: string, path: string, headers: discover.headers?): discover.future
+---@field head fun(self, app: string, path: string, headers: discover.headers?): discover.future
+---@field post fun(self, app: string, path: string, data: any, headers: discover.headers?): discover.future
+---@field put fun(self, app: string, path: string, data: any, headers: discover.headers?): discover.future
+---@field patch fun(self, app: string, path: string, data: any, headers: discover.headers?): discover.future
+---@field delete fun(self, app: string, path: string, data: any, headers: discover.headers?): discover.future
+---@field request fun(self, method: string|table, app: string?, path: string?, data: any, headers: any): discover.future
+---@field request_with_node fun(self, method: string, app: string, node: string?, path: string, data: any): discover.future
+---@field manual_request_with_node fun(self, method: string, app: string, node: string?, path: string): discover.future
+---@field open fun(self, app: string|table, path: string?, headers: discover.headers?): discover.future
+
+--- A call, or the opening of a WebSocket, that goes on by itself whenever its discoverer runs its loop. It ends exactly
+--- once. Belongs to the thread of its discoverer; kept by that until it is over.
+---@class discover.future
+local future = {}
+
+--- True when it is over. Does not run the loop.
+---@return boolean
+function future:ready() end
+
+--- Waits until it is over; runs the loop and, outside of callbacks, what other futures and WebSockets have to tell.
+---@param timeout? discover.time default: the call's deadline; 0 only looks
+---@return discover.result|discover.websocket|nil value nil: not ready in time, or not opened
+---@return string? message of request_with_node: the node's address
+---@return string? code "timeout", "callback" (by a callback of its own call), "forked"; of open: why not
+function future:wait(timeout) end
+
+--- The same for coroutines: suspends the running one; d:poll(), d:wait() or a wait resumes it. Raises outside of one.
+---@return discover.result|discover.websocket|nil value
+---@return string? message
+---@return string? code
+function future:await() end
+
+--- Asks to be told: fn gets what wait() returns, once, from d:poll(), d:wait(), d:stop() or a wait, never from inside this
+--- method. What it raises is logged. After d:stop() has returned nobody is told.
+---@param fn fun(value: discover.result|discover.websocket|nil, message: string?, code: string?)
+---@return discover.future self
+function future:on(fn) end
+
+--- Ends it with `canceled`; the node is not blamed. Whoever asked is told by the next poll.
+---@return boolean canceled false: it was over already
+function future:cancel() end
 
 ---@class discover.result
 ---@field ok boolean no err and status below 400
