@@ -110,7 +110,8 @@ struct dsc_store {
   dsc_store_events events;
 };
 
-/* Makes a store over Redis on `loop`, with two connections. `config` is borrowed as long as it lives, of `tls` (NULL:
+/* Makes a store over Redis on `loop`, with two connections; the server is the one that `config` names, or the master
+** that its Sentinels name. `config` is borrowed as long as it lives, of `tls` (NULL:
 ** plain) it takes a reference, `lock` is the registry's. Loop's owner. Caller owns: ops->close(), then ops->destroy().
 ** Fails: NULL: out of memory. */
 dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, dsc_tls *tls,

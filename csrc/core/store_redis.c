@@ -6,7 +6,8 @@
 ** STEADY_MS does not count as the end of a trouble, so that a server which greets and hangs up is not asked in a
 ** tight loop.
 **
-** What is sent on the commands' connection is in store_redis_op.c.
+** What is sent on the commands' connection is in store_redis_op.c; who the master is where Sentinels know it, and that
+** the two then come and go together, in store_redis_sentinel.c.
 ** Invariants: a channel is in the map while it is followed; SUBSCRIBEs under way hold references to theirs.
 ** Threads: the loop's. Every callback takes the registry's lock, so that a store function and a callback never overlap.
 */
@@ -36,10 +37,9 @@ struct channel {
   char name[]; /* CH_<app> */
 };
 
-static void connect_side(side *s);
 static void subscribe(channel *c);
 
-static void tell_state(redis_store *store, bool denied, const char *why) {
+void dsc_store_redis_tell_state(redis_store *store, bool denied, const char *why) {
   store->base.events.on_state(store->base.events.ud, store->commands.ready, store->messages.ready, denied, why);
 }
 
@@ -155,7 +155,8 @@ static void on_message(void *ud, dsc_str name, dsc_str text) {
 
 /* ---- coming and going */
 
-static uint64_t retry_delay(side *s, bool denied, uint64_t now) {
+uint64_t dsc_store_redis_delay(side *s, bool denied) {
+  uint64_t now = dsc_clock_now_ms();
   if (denied) return dsc_random_jitter_ms(30000, 0.2);
   if (s->trouble_since_ms == 0) s->trouble_since_ms = now;
   if (now - s->trouble_since_ms >= TROUBLE_MS) return dsc_random_jitter_ms(5000, 0.2);
@@ -174,7 +175,8 @@ static void on_ready(void *ud) {
     s->ready_ms = dsc_clock_now_ms();
     store->connects++;
     if (s == &store->messages) subscribe_all(store);
-    tell_state(store, false, "");
+    if (store->sentinel) dsc_store_redis_sentinel_on_ready(store);
+    dsc_store_redis_tell_state(store, false, "");
   }
   pthread_mutex_unlock(store->lock);
 }
@@ -191,19 +193,34 @@ static void on_down(void *ud, dsc_redis_down down, const char *why) {
     s->tries = 0;
   }
   s->ready = false;
-  if (!store->closing) {
-    bool denied = down == DSC_REDIS_DOWN_DENIED;
-    dsc_timer_start(s->retry, retry_delay(s, denied, now));
-    tell_state(store, denied, why);
+  bool denied = down == DSC_REDIS_DOWN_DENIED;
+  if (store->closing) {
+    /* told by nobody any more */
+  } else if (store->sentinel) {
+    dsc_store_redis_sentinel_on_down(store, denied, down == DSC_REDIS_DOWN_CLOSED ? "" : why);
+  } else {
+    dsc_timer_start(s->retry, dsc_store_redis_delay(s, denied));
+    dsc_store_redis_tell_state(store, denied, why);
   }
   pthread_mutex_unlock(store->lock);
 }
 
+static void connect_side(side *s) {
+  if (!dsc_store_redis_open_side(s)) dsc_timer_start(s->retry, dsc_store_redis_delay(s, false));
+}
+
 static void on_retry(void *ud) {
   side *s = ud;
-  pthread_mutex_lock(s->store->lock);
-  if (!s->store->closing) connect_side(s);
-  pthread_mutex_unlock(s->store->lock);
+  redis_store *store = s->store;
+  pthread_mutex_lock(store->lock);
+  if (store->closing) {
+    /* not any more */
+  } else if (store->sentinel) {
+    dsc_store_redis_sentinel_connect(store);
+  } else {
+    connect_side(s);
+  }
+  pthread_mutex_unlock(store->lock);
 }
 
 static uint32_t command_timeout(uint32_t ttl_ms) {
@@ -243,14 +260,14 @@ static dsc_err redis_put(dsc_store *base, const dsc_store_node *node, dsc_store_
   return err;
 }
 
-static void connect_side(side *s) {
+bool dsc_store_redis_open_side(side *s) {
   redis_store *store = s->store;
-  bool subscriber = s == &store->messages;
+  bool subscriber = s == &store->messages, is_told = store->sentinel != NULL;
   char name[NAME_MAX_BYTES];
   make_name(name, s);
   dsc_redis_conn_options options = {
-      .host = store->config->host,
-      .port = store->config->port,
+      .host = is_told ? store->master.host : store->config->host,
+      .port = is_told ? store->master.port : store->config->port,
       .path = store->config->path,
       .tls = store->tls,
       .db = store->config->db,
@@ -261,14 +278,19 @@ static void connect_side(side *s) {
       .command_timeout_ms = subscriber ? PONG_MS : command_timeout(store->ttl_ms),
       .subscriber = subscriber,
       .silence_ms = SILENCE_MS,
+      .master_only = is_told,
   };
   dsc_redis_conn_events events = {s, on_ready, on_message, on_down};
   s->conn = dsc_redis_conn_open(store->loop, store->resolver, &options, &events);
-  if (!s->conn) dsc_timer_start(s->retry, retry_delay(s, false, dsc_clock_now_ms()));
+  return s->conn != NULL;
 }
 
 static dsc_err redis_start(dsc_store *base) {
   redis_store *store = (redis_store *)base;
+  if (store->sentinel) {
+    dsc_store_redis_sentinel_connect(store);
+    return DSC_OK;
+  }
   connect_side(&store->commands);
   connect_side(&store->messages);
   return DSC_OK;
@@ -285,11 +307,13 @@ static void redis_close(dsc_store *base) {
   store->closing = true;
   close_side(&store->commands);
   close_side(&store->messages);
+  if (store->sentinel) dsc_sentinel_close(store->sentinel);
 }
 
 static bool redis_is_closed(dsc_store *base) {
   redis_store *store = (redis_store *)base;
-  return !store->commands.conn && !store->messages.conn;
+  bool told = !store->sentinel || dsc_sentinel_is_closed(store->sentinel);
+  return told && !store->commands.conn && !store->messages.conn;
 }
 
 static void redis_get_stats(dsc_store *base, dsc_store_stats *stats) {
@@ -305,6 +329,7 @@ static void redis_free(dsc_store *base) {
   dsc_map_clear(&store->channels);
   dsc_timer_free(store->commands.retry);
   dsc_timer_free(store->messages.retry);
+  dsc_store_redis_sentinel_free(store);
   dsc_resolver_free(store->resolver);
   dsc_tls_unref(store->tls);
   dsc_mem_free(store);
@@ -344,7 +369,8 @@ dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config
   store->resolver = dsc_resolver_new(loop);
   store->commands.retry = dsc_timer_new(loop, on_retry, &store->commands);
   store->messages.retry = dsc_timer_new(loop, on_retry, &store->messages);
-  if (store->resolver && store->commands.retry && store->messages.retry) return &store->base;
+  bool made = store->resolver && store->commands.retry && store->messages.retry;
+  if (made && dsc_store_redis_sentinel_init(store) == DSC_OK) return &store->base;
   redis_free(&store->base);
   return NULL;
 }

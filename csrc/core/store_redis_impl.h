@@ -1,5 +1,6 @@
 /*
-** store_redis_impl.h - what store_redis.c (connections, channels) and store_redis_op.c (commands) share.
+** store_redis_impl.h - what store_redis.c (connections, channels), store_redis_op.c (commands) and
+** store_redis_sentinel.c (which server, where Sentinels say that) share.
 */
 #ifndef DSC_CORE_STORE_REDIS_IMPL_H
 #define DSC_CORE_STORE_REDIS_IMPL_H
@@ -7,6 +8,7 @@
 #include "base/map.h"
 #include "core/store.h"
 #include "net/redis_conn.h"
+#include "net/sentinel.h"
 
 typedef struct redis_store redis_store;
 typedef struct channel channel;
@@ -37,8 +39,45 @@ struct redis_store {
   dsc_map channels; /* app -> channel */
   char who[128];    /* the first node that was registered, as part of a client's name; "": none yet */
   bool closing;
+  dsc_sentinel *sentinel; /* NULL: the server is the one that config names */
+  dsc_addr master;        /* with Sentinels: in use or tried last; port 0: none yet */
+  bool moving;            /* with Sentinels: `master` is news, to be connected to without a question */
   uint64_t connects, disconnects, sent, errors;
 };
+
+/* ---- store_redis.c */
+
+/* Begins to connect one side. Loop's thread. Fails: false: out of memory. */
+bool dsc_store_redis_open_side(side *s);
+
+/* Returns how long to wait before the next try. Loop's thread. */
+uint64_t dsc_store_redis_delay(side *s, bool denied);
+
+/* Tells the registry what stands. Loop's thread. */
+void dsc_store_redis_tell_state(redis_store *store, bool denied, const char *why);
+
+/* ---- store_redis_sentinel.c; nothing but `init` and `free` is called without Sentinels */
+
+/* Makes what is needed to ask Sentinels, if config has some. Loop's owner. Fails: DSC_ENOMEM. */
+dsc_err dsc_store_redis_sentinel_init(redis_store *store);
+
+/* Frees that. Loop's owner. */
+void dsc_store_redis_sentinel_free(redis_store *store);
+
+/* Asks who the master is, or connects to one that is known already. Loop's thread. */
+void dsc_store_redis_sentinel_connect(redis_store *store);
+
+/* One side stands. Loop's thread. */
+void dsc_store_redis_sentinel_on_ready(redis_store *store);
+
+/* One side has ended: so does the other. Loop's thread. `why` is "" if it was closed by us. */
+void dsc_store_redis_sentinel_on_down(redis_store *store, bool denied, const char *why);
+
+/* Drops both connections if that is what an error of the server asks for: it is no master (any more). Loop's thread.
+** Returns whether it did. */
+bool dsc_store_redis_sentinel_doubt(redis_store *store, dsc_str error);
+
+/* ---- store_redis_op.c */
 
 /* As `put` in core/store.h. Loop's thread. */
 dsc_err dsc_store_redis_op_put(dsc_store *base, const dsc_store_node *node, dsc_store_done done, void *ud);

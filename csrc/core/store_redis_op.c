@@ -85,6 +85,10 @@ static void fail_odd(op *o) {
 
 static void refuse(op *o, const dsc_redis_reply *error) {
   o->store->errors++;
+  if (o->store->sentinel && dsc_store_redis_sentinel_doubt(o->store, error->str)) {
+    fail(o, DSC_EREGISTRY, error->str.p);
+    return;
+  }
   bool denied =
       dsc_str_starts(error->str, DSC_STR_LITERAL("NOPERM")) || dsc_str_starts(error->str, DSC_STR_LITERAL("NOAUTH"));
   finish(o, &(dsc_store_answer){.err = DSC_EREGISTRY, .refused = true, .denied = denied, .why = error->str.p});

@@ -334,6 +334,7 @@ static bool copy_options(dsc_redis_conn *conn, const dsc_redis_conn_options *opt
   conn->connect_timeout_ms = options->connect_timeout_ms;
   conn->command_timeout_ms = options->command_timeout_ms;
   conn->subscriber = options->subscriber;
+  conn->master_only = options->master_only;
   conn->silence_ms = options->silence_ms;
   return (conn->host || conn->path) && conn->name && (conn->user || !options->user);
 }

@@ -31,11 +31,13 @@ typedef struct dsc_redis_conn_options {
   uint32_t command_timeout_ms; /* from sending a command to its reply; past it the connection is dropped */
   bool subscriber;             /* takes messages; after `silence_ms` without a byte it sends a PING */
   uint32_t silence_ms;
+  bool master_only; /* becomes ready only when ROLE says master; needs the right to ROLE */
 } dsc_redis_conn_options;
 
 typedef enum dsc_redis_down {
   DSC_REDIS_DOWN_CLOSED,      /* by dsc_redis_conn_close() */
-  DSC_REDIS_DOWN_UNREACHABLE, /* never became ready: no such name, refused, timed out, TLS, an error in the greeting */
+  DSC_REDIS_DOWN_UNREACHABLE, /* never became ready: no such name, refused, timed out, TLS, an error in the greeting,
+                              ** no master */
   DSC_REDIS_DOWN_DENIED,      /* never became ready: the credentials were refused */
   DSC_REDIS_DOWN_LOST         /* was ready, then ended, fell silent or broke the protocol */
 } dsc_redis_down;

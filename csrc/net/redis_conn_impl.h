@@ -40,12 +40,12 @@ struct dsc_redis_conn {
   dsc_secret *password;
   uint16_t port;
   uint32_t db, connect_timeout_ms, command_timeout_ms, silence_ms;
-  bool subscriber;
+  bool subscriber, master_only;
   /* loop's thread only */
   dsc_redis_conn_state state;
   dsc_resolve *question;
   dsc_resolve_answer found;
-  size_t next_addr, naming; /* naming: index of CLIENT SETNAME in the greeting */
+  size_t next_addr, naming; /* naming: index of CLIENT SETNAME in the greeting; ROLE is its last, if it is there */
   union {
     uv_handle_t any;
     uv_stream_t stream;
@@ -113,7 +113,7 @@ void dsc_redis_dial_next(dsc_redis_conn *conn);
 /* Gives the present address up for the next one. Loop thread. Fails: false: there is none, or it is past dialing. */
 bool dsc_redis_dial_try_next(dsc_redis_conn *conn);
 
-/* Sends AUTH, CLIENT SETNAME, SELECT and PING as one batch; the connection is ready when it is answered well. Loop
+/* Sends AUTH, CLIENT SETNAME, SELECT, PING (and ROLE) as one batch; the connection is ready when it is answered well. Loop
 ** thread. */
 void dsc_redis_greet_begin(dsc_redis_conn *conn);
 

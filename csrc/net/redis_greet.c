@@ -1,5 +1,6 @@
 /*
-** redis_greet.c - the first batch on a connection: AUTH, CLIENT SETNAME, SELECT, PING.
+** redis_greet.c - the first batch on a connection: AUTH, CLIENT SETNAME, SELECT, PING, and ROLE where only a master will
+** do.
 **
 ** They go out in one write; the first answer that is an error decides. The password is in plain memory only from here
 ** to the end of that write: `out` has room reserved so that growing leaves no copy behind, and is wiped when it was
@@ -25,12 +26,28 @@ static bool is_credentials(dsc_str text) {
   return false;
 }
 
+/* True when the answer to ROLE says master; else the connection is over. */
+static bool is_master(dsc_redis_conn *conn, const dsc_redis_reply *role) {
+  bool odd = role->type != DSC_REDIS_ARRAY || role->count == 0 || role->items[0]->type != DSC_REDIS_STRING;
+  dsc_why why;
+  if (!odd && dsc_str_equal(role->items[0]->str, DSC_STR_LITERAL("master"))) return true;
+  dsc_fail(&why, DSC_EREGISTRY, "it is no master (its role is %.*s)", odd ? 7 : (int)role->items[0]->str.n,
+           odd ? "unknown" : role->items[0]->str.p);
+  dsc_redis_conn_lose(conn, DSC_EREGISTRY, why.text);
+  return false;
+}
+
 static void on_greeted(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
   dsc_redis_conn *conn = ud;
   (void)why;
   if (err || conn->state != DSC_REDIS_GREETING) return;
   for (size_t i = 0; i < n; i++) {
-    if (replies[i]->type == DSC_REDIS_STATUS) continue;
+    bool is_role = conn->master_only && i == n - 1;
+    if (!is_role && replies[i]->type == DSC_REDIS_STATUS) continue;
+    if (is_role && replies[i]->type != DSC_REDIS_ERROR) {
+      if (!is_master(conn, replies[i])) return;
+      continue;
+    }
     if (replies[i]->type != DSC_REDIS_ERROR) {
       dsc_redis_conn_lose(conn, DSC_EPROTOCOL, "an odd answer to the greeting");
       return;
@@ -87,6 +104,7 @@ static dsc_err write_greeting(dsc_redis_conn *conn, size_t *count) {
   }
   /* the only one of these that a server refuses while it is loading its data */
   add_words(conn, 1, (dsc_str[]){DSC_STR_LITERAL("PING")}, count);
+  if (conn->master_only) add_words(conn, 1, (dsc_str[]){DSC_STR_LITERAL("ROLE")}, count);
   return conn->out.err;
 }
 
