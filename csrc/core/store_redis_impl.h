@@ -42,6 +42,7 @@ struct redis_store {
   dsc_sentinel *sentinel; /* NULL: the server is the one that config names */
   dsc_addr master;        /* with Sentinels: in use or tried last; port 0: none yet */
   bool moving;            /* with Sentinels: `master` is news, to be connected to without a question */
+  bool denied;            /* with Sentinels: `master` refused the credentials */
   uint64_t connects, disconnects, sent, errors;
 };
 
@@ -56,12 +57,12 @@ uint64_t dsc_store_redis_delay(side *s, bool denied);
 /* Tells the registry what stands. Loop's thread. */
 void dsc_store_redis_tell_state(redis_store *store, bool denied, const char *why);
 
-/* ---- store_redis_sentinel.c; nothing but `init` and `free` is called without Sentinels */
+/* ---- store_redis_sentinel.c; nothing but `init`, `doubt` and `free` is called without Sentinels */
 
-/* Makes what is needed to ask Sentinels, if config has some. Loop's owner. Fails: DSC_ENOMEM. */
+/* Makes what is needed to ask Sentinels, if config has some. Owner's thread. Fails: DSC_ENOMEM. */
 dsc_err dsc_store_redis_sentinel_init(redis_store *store);
 
-/* Frees that. Loop's owner. */
+/* Frees that. Owner's thread. */
 void dsc_store_redis_sentinel_free(redis_store *store);
 
 /* Asks who the master is, or connects to one that is known already. Loop's thread. */
@@ -73,8 +74,8 @@ void dsc_store_redis_sentinel_on_ready(redis_store *store);
 /* One side has ended: so does the other. Loop's thread. `why` is "" if it was closed by us. */
 void dsc_store_redis_sentinel_on_down(redis_store *store, bool denied, const char *why);
 
-/* Drops both connections if that is what an error of the server asks for: it is no master (any more). Loop's thread.
-** Returns whether it did. */
+/* Drops both connections if an error of the server means that it is no master (any more) while Sentinels know another.
+** Loop's thread. Returns whether it did. */
 bool dsc_store_redis_sentinel_doubt(redis_store *store, dsc_str error);
 
 /* ---- store_redis_op.c */

@@ -16,6 +16,8 @@
 #include "base/mem.h"
 
 #define KEY_MAX (255 + 1 + DSC_ADDR_MAX)
+#define L(text) DSC_STR_LITERAL(text)
+#define T(text) dsc_str_of(text)
 
 typedef struct op {
   redis_store *store;
@@ -85,13 +87,9 @@ static void fail_odd(op *o) {
 
 static void refuse(op *o, const dsc_redis_reply *error) {
   o->store->errors++;
-  if (o->store->sentinel && dsc_store_redis_sentinel_doubt(o->store, error->str)) {
-    fail(o, DSC_EREGISTRY, error->str.p);
-    return;
-  }
-  bool denied =
-      dsc_str_starts(error->str, DSC_STR_LITERAL("NOPERM")) || dsc_str_starts(error->str, DSC_STR_LITERAL("NOAUTH"));
-  finish(o, &(dsc_store_answer){.err = DSC_EREGISTRY, .refused = true, .denied = denied, .why = error->str.p});
+  bool denied = dsc_str_starts(error->str, L("NOPERM")) || dsc_str_starts(error->str, L("NOAUTH"));
+  bool refused = !dsc_store_redis_sentinel_doubt(o->store, error->str);
+  finish(o, &(dsc_store_answer){.err = DSC_EREGISTRY, .refused = refused, .denied = denied, .why = error->str.p});
 }
 
 /* Looks at what is common to all replies; true when there is nothing left to judge. */
@@ -132,8 +130,6 @@ static void send_next(op *o, const dsc_redis_command *commands, size_t n, dsc_re
       __VA_ARGS__                                                                                                      \
     }                                                                                                                  \
   }
-#define L(text) DSC_STR_LITERAL(text)
-#define T(text) dsc_str_of(text)
 
 /* ---- put, remove */
 

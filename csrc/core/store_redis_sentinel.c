@@ -31,7 +31,7 @@ static void drop(redis_store *store) {
 }
 
 static void open_both(redis_store *store) {
-  store->moving = false;
+  store->moving = store->denied = false;
   if (dsc_store_redis_open_side(&store->commands) && dsc_store_redis_open_side(&store->messages)) return;
   drop(store);
   if (!is_connected(store)) retry_after(store, dsc_store_redis_delay(&store->commands, false));
@@ -85,12 +85,12 @@ void dsc_store_redis_sentinel_on_ready(redis_store *store) {
 void dsc_store_redis_sentinel_on_down(redis_store *store, bool denied, const char *why) {
   char text[DSC_WHY_MAX] = "";
   if (why[0]) snprintf(text, sizeof text, "the master %s: %s", store->master.text, why);
+  store->denied |= denied;
   dsc_sentinel_settle(store->sentinel, NULL);
   drop(store);
   if (!is_connected(store)) {
-    uint64_t delay =
-        store->moving ? dsc_random_between_ms(0, SPREAD_MS) : dsc_store_redis_delay(&store->commands, denied);
-    retry_after(store, delay);
+    uint64_t spread = dsc_random_between_ms(0, SPREAD_MS);
+    retry_after(store, store->moving ? spread : dsc_store_redis_delay(&store->commands, store->denied));
   }
   dsc_store_redis_tell_state(store, denied, text);
 }
@@ -98,8 +98,9 @@ void dsc_store_redis_sentinel_on_down(redis_store *store, bool denied, const cha
 bool dsc_store_redis_sentinel_doubt(redis_store *store, dsc_str error) {
   bool is_replica =
       dsc_str_starts(error, DSC_STR_LITERAL("READONLY")) || dsc_str_starts(error, DSC_STR_LITERAL("MASTERDOWN"));
-  if (is_replica) drop(store);
-  return is_replica;
+  if (!store->sentinel || !is_replica) return false;
+  drop(store);
+  return true;
 }
 
 /* ---- begin and end */

@@ -113,8 +113,8 @@ void dsc_redis_dial_next(dsc_redis_conn *conn);
 /* Gives the present address up for the next one. Loop thread. Fails: false: there is none, or it is past dialing. */
 bool dsc_redis_dial_try_next(dsc_redis_conn *conn);
 
-/* Sends AUTH, CLIENT SETNAME, SELECT, PING (and ROLE) as one batch; the connection is ready when it is answered well. Loop
-** thread. */
+/* Sends AUTH, CLIENT SETNAME, SELECT, PING (and ROLE) as one batch; the connection is ready when it is answered well.
+** Loop thread. */
 void dsc_redis_greet_begin(dsc_redis_conn *conn);
 
 #endif

@@ -1,6 +1,6 @@
 /*
-** redis_greet.c - the first batch on a connection: AUTH, CLIENT SETNAME, SELECT, PING, and ROLE where only a master will
-** do.
+** redis_greet.c - the first batch on a connection: AUTH, CLIENT SETNAME, SELECT, PING, and ROLE where only a master
+** will do.
 **
 ** They go out in one write; the first answer that is an error decides. The password is in plain memory only from here
 ** to the end of that write: `out` has room reserved so that growing leaves no copy behind, and is wiped when it was

@@ -1,10 +1,11 @@
 /*
 ** sentinel.h - Redis Sentinels: who is the master now, and who told that it moved.
 **
-** Two things on one list of Sentinels. A question asks one after the other, each for at most 300 ms, until one names the
-** master; who answered is asked first the next time. A watch is subscribed to +switch-master on one of them; all are
-** asked again soon after it began, soon after a master was settled on, and every 10 s, since a message can be lost and
-** one Sentinel can be behind the others: the highest configuration epoch wins. Sentinels that others know are learned. Source: "Guidelines for Redis clients with support for Redis Sentinel".
+** Two things on one list of Sentinels. A question asks one after the other, each for at most 300 ms, until one names
+** the master; who answered is asked first the next time. A watch is subscribed to +switch-master on one of them; all
+** are asked again soon after it began, soon after a master was settled on, and every 10 s, since a message can be lost
+** and one Sentinel can be behind the others: the highest configuration epoch wins. Sentinels that others know are
+** learned. Source: "Guidelines for Redis clients with support for Redis Sentinel".
 **
 ** Nothing is called from inside a function of this header: all callbacks come from the loop. Threads: the loop's.
 */
@@ -12,7 +13,7 @@
 #define DSC_NET_SENTINEL_H
 
 #include "base/addr.h"
-#include "model/config.h"
+#include "model/config_registry.h"
 #include "net/redis_conn.h"
 
 typedef struct dsc_sentinel dsc_sentinel;

@@ -1,8 +1,8 @@
 /*
 ** sentinel_ask.c - rounds of questions: one Sentinel after the other, each on a connection of its own.
 **
-** A round serves who waits for an answer (it ends with the first good one) or the watch (all are asked and compared), and
-** may change from the second to the first. Votes that name the address to be avoided are kept as the last resort.
+** A round serves who waits for an answer (it ends with the first good one) or the watch (all are asked and compared),
+** and may change from the second to the first. Votes that name the address to be avoided are kept as the last resort.
 ** Invariant: in a round either `asker` is open or the timer runs. Threads: the loop's.
 */
 #include "net/sentinel_impl.h"

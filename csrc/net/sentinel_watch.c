@@ -1,8 +1,9 @@
 /*
 ** sentinel_watch.c - the subscription to +switch-master on one Sentinel, and asking all of them again every 10 s.
 **
-** A Sentinel that cannot be watched any more goes to the end of the list and the next one is watched, after a pause that
-** grows while none of them can. What was missed meanwhile is found by asking all as soon as the subscription stands.
+** A Sentinel that cannot be watched any more goes to the end of the list and the next one is watched, after a pause
+** that grows while none of them can. What was missed meanwhile is found by asking all soon after the subscription
+** stands.
 ** Threads: the loop's.
 */
 #include "net/sentinel_impl.h"

@@ -158,7 +158,7 @@ describe("#registry strings", function()
       ["redis://h:6379/1\n"] = "control characters",
       ["redis://u:p%zz@h:1"] = "hexadecimal", ["redis://user@h:1"] = "without a password",
       ["redis://:pa/ss@h:1"] = false, ["redis://:pa?ss@h:1"] = false, [("x"):rep(9000)] = "8192", ["a b:6379"] = "host",
-      ["redis+sentinel://h:1"] = "a master's name", ["redis+sentinel://h:1/m"] = "does not speak redis+sentinel://",
+      ["redis+sentinel://h:1"] = "a master's name", ["redis+sentinel://h,:x/m"] = "host 2 of the list",
       ["redis+cluster://h:1/2"] = "no database but 0", ["redis+cluster://h:1"] = "does not speak redis+cluster://",
       ["unix://h/x"] = "unix:///run/redis.sock", ["redis://h?ca=/x"] = "rediss:// (TLS) only",
     } do

@@ -1,11 +1,12 @@
 -- redis - private redis-servers for specs: on a free port, in a folder of their own, gone at the end.
 --
---   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port= }
+--   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port=, replica_of= }
 --   r:url()  r:cli("HGETALL", "app")  r:hash("app")
 --   r:kill() r:pause() r:resume() r:stop() r:start() r:restart()  r:save()
 --
--- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix; or the option `over`. The specs' own
--- commands always go over the plain port.
+-- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix, sentinel; or the option `over`. The specs'
+-- own commands always go over the plain port. With sentinel every server gets a replica, and three Sentinels of this
+-- process name it as the master; they never put the replica in its place, since specs come back to the same server.
 local certs = require "spec.support.certs"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
@@ -25,15 +26,23 @@ function redis.start(options)
   }, meta)
   r.addr = r.host .. ":" .. r.port
   r.over = options.over or os.getenv "DISCOVER_TEST_REDIS" or "plain"
-  assert(r.over == "plain" or r.over == "tls" or r.over == "unix", "DISCOVER_TEST_REDIS is plain, tls or unix")
+  assert(({ plain = true, tls = true, unix = true, sentinel = true })[r.over],
+    "DISCOVER_TEST_REDIS is plain, tls, unix or sentinel")
   if r.over == "tls" then r.tls_port = port.free() end
   if options.acl then
     -- With an ACL file the default user is whatever the file says: keep one for the specs themselves.
     local lines = { "user default on nopass ~* &* +@all" }
-    for _, line in ipairs(options.acl) do lines[#lines + 1] = line end
+    -- Behind Sentinels a client asks for the server's role.
+    for _, line in ipairs(options.acl) do lines[#lines + 1] = line .. (r.over == "sentinel" and " +role" or "") end
     proc.write_file(r.dir .. "/users.acl", table.concat(lines, "\n") .. "\n")
   end
-  return r:start()
+  r:start()
+  if r.over == "sentinel" then
+    local trio = require "spec.support.sentinel".shared()
+    r.replica = redis.start{ over = "plain", password = r.password, replica_of = r }
+    r.sentinels, r.master_name = trio, trio:watch(r)
+  end
+  return r
 end
 
 -- Starts it (again) on the same port, with what its folder holds; waits until it answers commands.
@@ -56,6 +65,8 @@ function methods:start()
     words[#words + 1], words[#words + 2] = "--unixsocket", self.unix
   end
   if self.password then words[#words + 1], words[#words + 2] = "--requirepass", self.password end
+  if self.over == "sentinel" then words[#words + 1], words[#words + 2] = "--repl-diskless-sync-delay", 0 end
+  if self.options.replica_of then self:follow(self.options.replica_of, words) end
   if self.options.acl then words[#words + 1], words[#words + 2] = "--aclfile", self.dir .. "/users.acl" end
   for _, word in ipairs(self.options.args or {}) do words[#words + 1] = word end
   self.p = proc.start(words)
@@ -68,6 +79,14 @@ function methods:start()
   return self
 end
 
+-- Words that make it a replica of another one.
+function methods:follow(master, words)
+  local over_tls = self.tls_port and master.tls_port
+  words[#words + 1], words[#words + 2] = "--replicaof", master.host .. " " .. (over_tls or master.port)
+  if over_tls then words[#words + 1], words[#words + 2] = "--tls-replication", "yes" end
+  if master.password then words[#words + 1], words[#words + 2] = "--masterauth", master.password end
+end
+
 -- The registry string. { user=, password=, db=, query="a=b" }; without a table the server's own password and db.
 function methods:url(options)
   options = options or {}
@@ -77,6 +96,10 @@ function methods:url(options)
   local db, query = options.db or self.db, options.query
   if self.over == "unix" then
     return ("unix://%s%s?db=%d%s"):format(user, self.unix, db, query and "&" .. query or "")
+  end
+  if self.over == "sentinel" then
+    return ("redis+sentinel://%s%s/%s/%d%s"):format(user, self.sentinels:hosts(), self.master_name, db,
+      query and "?" .. query or "")
   end
   if self.over == "tls" then
     local ca = "ca=" .. (options.ca or certs.make().ca)
@@ -105,8 +128,26 @@ function methods:connect(seconds)
   return connection
 end
 
+-- What Sentinels and replicas do is not what specs look at: their lines in a list of clients.
+local function without_watchers(list)
+  local kept = {}
+  for line in list:gmatch "[^\n]+" do
+    if not line:find "name=sentinel%-" and not line:find "flags=S" then kept[#kept + 1] = line .. "\n" end
+  end
+  return table.concat(kept)
+end
+
 -- Runs one command and returns its reply as Lua values: null is nil, an error nil, "ERR ...", arrays lists with n.
 function methods:cli(...)
+  local reply, problem = self:command(...)
+  local word, second = ...
+  if self.over == "sentinel" and word == "CLIENT" and second == "LIST" and reply then
+    return without_watchers(reply)
+  end
+  return reply, problem
+end
+
+function methods:command(...)
   local connection = self.connection
   if not connection then
     local why
@@ -121,7 +162,7 @@ function methods:cli(...)
     -- An idle connection may have died with the server before this one.
     if problem == "closed" and not self.retrying then
       self.retrying = true
-      reply, problem = self:cli(...)
+      reply, problem = self:command(...)
       self.retrying = nil
     end
   end
@@ -216,8 +257,11 @@ function methods:monitor()
       end
       partial = ""
       local words = {}
+      -- Not what Sentinels and replicas say.
+      local theirs = self.over == "sentinel" and (line:find "__sentinel__" or line:find '"sentinel%-' or
+        line:find '%[0 %S+ "PING"' or line:find '"INFO"$' or line:find '"REPLCONF"' or line:find '"PSYNC"')
       for word in line:gsub("^[^\"]*", "", 1):gmatch '"([^"]*)"' do words[#words + 1] = word end
-      seen[#seen + 1] = table.concat(words, " ")
+      if not theirs then seen[#seen + 1] = table.concat(words, " ") end
     end
   end
 
