@@ -14,7 +14,9 @@
 #include "core/future_impl.h"
 
 void dsc_call_make_ready(dsc_call *call) {
-  if (dsc_list_empty(&call->ready_link)) dsc_list_push(&call->d->ready, &call->ready_link);
+  if (!dsc_list_empty(&call->ready_link)) return;
+  dsc_list_push(&call->d->ready, &call->ready_link);
+  dsc_discoverer_touch(call->d);
 }
 
 bool dsc_call_is_ready(const dsc_call *call) {

@@ -279,8 +279,9 @@ typedef struct dsc_poll {
 uint32_t dsc_discoverer_poll(dsc_frame *frame, const dsc_poll *poll);
 
 /* Returns a descriptor that is readable whenever dsc_discoverer_poll() has something to do: for cqueues, luv, select
-** and epoll; only to be waited for. It is made at the first use and lives until the discoverer stops. Owner's thread,
-** in a frame. Fails: -1: DSC_EIO, DSC_ENOMEM with `why`. */
+** and epoll; only to be waited for. It is made at the first use and lives as long as the discoverer; once that has
+** stopped it stays readable, so that whoever waits looks. It is right whenever the owner is outside. Owner's thread, in
+** a frame. Fails: -1: DSC_EIO, DSC_ENOMEM with `why`. */
 int dsc_discoverer_pollfd(dsc_frame *frame, dsc_why *why);
 
 /* Returns in how many milliseconds dsc_discoverer_poll() has something to do without any input: 0: now, -1: never. For

@@ -105,6 +105,7 @@ static void release(dsc_discoverer *d) {
   dsc_mem_free(d->own_app);
   dsc_mem_free(d->own_addr);
   dsc_stats_free(d->last_stats);
+  dsc_loop_fd_free(d->fd);
   for (dsc_link *link; (link = dsc_list_pop(&d->told));) dsc_mem_free(DSC_LIST_ENTRY(link, dsc_notice, link));
   dsc_notices_fini(&d->notices);
   dsc_mem_free(d);
@@ -160,6 +161,7 @@ dsc_err dsc_discoverer_enter(dsc_discoverer *d, dsc_frame *frame, void *ctx, dsc
 /* Ends the hold on the registry and everything on the loop. Frees no memory that stats or is_* still need. */
 static void shut(dsc_discoverer *d, bool wait) {
   dsc_notices_set_bell(&d->notices, NULL);
+  dsc_discoverer_detach_fd(d);
   dsc_future_detach_all(d);
   dsc_websocket_cut_all(d);
   dsc_stream_cut_all(d);
@@ -220,6 +222,7 @@ void dsc_discoverer_leave(dsc_frame *frame) {
   if (!frame->outer && !dsc_discoverer_is_forked(d)) {
     dsc_discoverer_hand_out(d, frame->ctx, frame->turn);
     if (d->stopping && !d->stopped && !dsc_discoverer_is_forked(d)) finish_stop(d, frame->ctx);
+    if (d->fd) dsc_discoverer_settle_fd(frame);
   }
   d->frame = frame->outer;
 }

@@ -16,6 +16,8 @@
 #include "core/registry.h"
 #include "core/stats_impl.h"
 #include "net/http.h"
+#include "net/loop_fd.h"
+#include "net/watcher.h"
 #include "net/ws.h"
 
 /* What a discoverer knows about one app that its user configured. */
@@ -78,6 +80,10 @@ struct dsc_discoverer {
   uint32_t delivered;  /* deliveries, ever; wraps */
   dsc_link told;       /* notices that a turn had no room for */
   dsc_turn turn;       /* of the poll under way */
+  dsc_loop_fd *fd;     /* of dsc_discoverer_pollfd(); NULL: nobody asked */
+  dsc_watch *wakeup;   /* of dsc_discoverer_set_wakeup(); NULL: nobody asked */
+  bool dispatched;     /* the stay that is ending dispatches */
+  bool rang;           /* the bell was heard by a run for the descriptor */
   dsc_map marks;       /* nodes picked by hand, see discoverer_pick.c */
   dsc_link mark_list;
   dsc_map picks; /* app -> what the last pick found, see discoverer_pick.c */
@@ -117,6 +123,18 @@ void dsc_discoverer_dispatch(dsc_frame *frame);
 /* Shortens how long a method that dispatches may wait for the loop: not at all while something is to be delivered, and
 ** not long while notices wait. Negative: no limit. In an outermost frame, owner's thread. */
 int64_t dsc_discoverer_bound_wait(const dsc_frame *frame, int64_t timeout_ms);
+
+/* discoverer_pollfd.c: makes the descriptor right again. At the end of an outermost frame, owner's thread; `d->fd` is
+** set. */
+void dsc_discoverer_settle_fd(dsc_frame *frame);
+
+/* The call loop is about to go: the descriptor is readable from now on, nobody is woken any more. Owner's thread. */
+void dsc_discoverer_detach_fd(dsc_discoverer *d);
+
+/* Stands after whatever makes work for dsc_discoverer_poll() outside of all frames. Owner's thread. */
+static inline void dsc_discoverer_touch(dsc_discoverer *d) {
+  if (d->fd && !d->frame) dsc_loop_fd_arm(d->fd, 0);
+}
 
 /* Calls the host for the log records and events that wait. Outside of callbacks, owner's thread. */
 void dsc_discoverer_hand_out(dsc_discoverer *d, void *ctx, dsc_turn *turn);

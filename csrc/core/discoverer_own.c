@@ -66,6 +66,7 @@ void dsc_discoverer_log(dsc_discoverer *d, dsc_log_level level, const char *text
   dsc_log_record record = {.time = dsc_clock_wall(), .level = level, .used_time_ms = -1};
   dsc_log_field(record.msg, sizeof record.msg, dsc_str_of(text));
   put_record(d, &record);
+  dsc_discoverer_touch(d);
 }
 
 static dsc_log_record make_record(dsc_log_level level, const dsc_app_client *ac, dsc_str node, double seconds,

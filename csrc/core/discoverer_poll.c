@@ -58,6 +58,7 @@ void dsc_discoverer_deliver(dsc_frame *frame) {
 
 void dsc_discoverer_dispatch(dsc_frame *frame) {
   dsc_discoverer *d = frame->d;
+  d->dispatched = true;
   if (!dsc_discoverer_is_forked(d)) dsc_discoverer_hand_out(d, frame->ctx, frame->turn);
   if (!d->stopping && !dsc_discoverer_is_forked(d)) dsc_discoverer_deliver(frame);
 }
@@ -97,6 +98,7 @@ bool dsc_discoverer_wait(dsc_frame *frame, int64_t timeout_ms) {
 static uint32_t poll_once(dsc_frame *frame, int64_t timeout_ms) {
   dsc_discoverer *d = frame->d;
   uint32_t before = d->settled + d->delivered;
+  d->dispatched = true;
   timeout_ms = dsc_discoverer_bound_wait(frame, timeout_ms);
   if (d->loop || timeout_ms != 0) dsc_discoverer_run_once(frame, NULL, timeout_ms);
   if (!dsc_discoverer_is_forked(d)) dsc_discoverer_deliver(frame);

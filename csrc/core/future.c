@@ -44,8 +44,9 @@ static void unpin(dsc_future *f) {
 }
 
 static void ask_delivery(dsc_future *f) {
-  if (f->fn && f->ready && f->d && dsc_list_empty(&f->delivery.link))
-    dsc_list_push(&f->d->deliveries, &f->delivery.link);
+  if (!f->fn || !f->ready || !f->d || !dsc_list_empty(&f->delivery.link)) return;
+  dsc_list_push(&f->d->deliveries, &f->delivery.link);
+  dsc_discoverer_touch(f->d);
 }
 
 static void run_delivery(dsc_frame *frame, dsc_delivery *delivery) {

@@ -302,7 +302,10 @@ void dsc_stream_close(dsc_stream *stream) {
   stream->closed = true;
   if (is_forked(stream)) return; /* the parent's socket and locks */
   drop_rest(stream);
-  if (!stream->ended) end(stream, DSC_ECLOSED, NULL);
+  if (stream->ended) return;
+  dsc_discoverer *d = stream->call.d;
+  end(stream, DSC_ECLOSED, NULL);
+  dsc_discoverer_touch(d);
 }
 
 void dsc_stream_free(dsc_stream *stream) {

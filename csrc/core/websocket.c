@@ -78,8 +78,9 @@ static void unpin(dsc_websocket *ws) {
 /* ------------------------------------------------------------- what the loop says */
 
 static void ask_delivery(dsc_websocket *ws) {
-  if (ws->listening && ws->d && dsc_list_empty(&ws->delivery.link))
-    dsc_list_push(&ws->d->deliveries, &ws->delivery.link);
+  if (!ws->listening || !ws->d || !dsc_list_empty(&ws->delivery.link)) return;
+  dsc_list_push(&ws->d->deliveries, &ws->delivery.link);
+  dsc_discoverer_touch(ws->d);
 }
 
 void dsc_websocket_on_moved(void *ud) {

@@ -146,6 +146,11 @@ bool dsc_loop_is_late(dsc_loop *loop) {
   return late;
 }
 
+int64_t dsc_loop_timeout(dsc_loop *loop) {
+  uv_update_time(&loop->uv);
+  return uv_backend_timeout(&loop->uv);
+}
+
 void dsc_loop_stop(dsc_loop *loop) {
   /* outside a run the mark would stay and swallow the next one */
   if (loop->running) uv_stop(&loop->uv);

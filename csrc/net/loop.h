@@ -42,6 +42,10 @@ void dsc_loop_set_bound(dsc_loop *loop, uint64_t until_ns);
 ** thread. */
 bool dsc_loop_is_late(dsc_loop *loop);
 
+/* Returns in how many milliseconds a run has something to do although nothing comes in; 0 also when descriptors were
+** added that the loop waits for only after its next run; -1: never. Loop thread, outside dsc_loop_run(). */
+int64_t dsc_loop_timeout(dsc_loop *loop);
+
 /* Makes dsc_loop_run() return after the current callbacks. Loop thread. */
 void dsc_loop_stop(dsc_loop *loop);
 
