@@ -58,6 +58,7 @@ static dsc_err need_fd(dsc_discoverer *d, dsc_why *why) {
   dsc_err err = d->fd ? DSC_OK : dsc_discoverer_need_loop(d, why);
   if (err || d->fd) return err;
   d->fd = dsc_loop_fd_new(d->loop, &err);
+  d->dispatched = true; /* a new loop has its bell to register */
   return d->fd ? DSC_OK : dsc_fail(why, err, "the descriptor to wait for could not be made: %s", dsc_err_text(err));
 }
 

@@ -6,8 +6,8 @@
 ** watches, start and join the thread, all the way; the thread itself takes only `lock`, and calls with neither.
 **
 ** Invariants: there is a thread exactly while there are watches, and no more from the process's exit on; the epoll set
-** lives as long as any watch. A watch that is not armed has fired and not been armed since: both sides change `armed` before they act, so
-** an event that comes too early is told, never lost.
+** lives as long as any watch. A watch that is not armed has fired and not been armed since: both sides change `armed`
+** before they act, so an event that comes too early is told, never lost.
 ** Threads: any; order of locks: life, lock.
 */
 #include "net/watcher.h"
