@@ -138,7 +138,10 @@ static void finish(dsc_frame *frame, dsc_call *call) {
   dsc_result *result = call->result;
   dsc_err err = last_word(frame, call);
   if (call->flow_err) dsc_stream_drop(call->stream);
-  if (err) say_why(call);
+  if (err)
+    say_why(call);
+  else if (call->step.denied)
+    dsc_result_explain(result, call->why.text);
   if (err == DSC_EALL_FAILED) result->node[0] = '\0';
   uint64_t elapsed_ns = dsc_clock_now_ns() - call->start_ns;
   result->elapsed = (double)elapsed_ns / 1e9;
@@ -159,18 +162,15 @@ static void finish(dsc_frame *frame, dsc_call *call) {
 static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_step_event *event) {
   double chance = event->kind == DSC_STEP_ANSWERED ? dsc_random_unit() : 0; /* for backing off only */
   dsc_step_action action = dsc_step_next(&call->step, event, dsc_clock_now_ms(), chance);
+  if (event->kind == DSC_STEP_ANSWERED && action != DSC_STEP_FINISH && !dsc_call_may_try_again(call)) {
+    dsc_step_event denied = {.kind = DSC_STEP_DENIED};
+    action = dsc_step_next(&call->step, &denied, 0, 0);
+  }
   if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED; /* by a callback */
   if (!call->broken || action == DSC_STEP_FINISH) return action;
   dsc_call_attempt_break(frame, call, call->broken);
   dsc_step_event broken = {.kind = DSC_STEP_BROKEN, .err = call->broken};
   return dsc_step_next(&call->step, &broken, 0, 0);
-}
-
-/* True when the app has a node that this call has not tried. */
-static bool has_untried(const dsc_call *call) {
-  size_t tried = 0;
-  for (size_t i = 0; i < call->ac.n_tried; i++) tried += dsc_node_get_state(call->ac.tried[i]) != DSC_NODE_GONE;
-  return dsc_table_count(call->table, NULL) > tried;
 }
 
 /* Does what `action` says, and what follows from it, until the call waits or has ended. */
@@ -194,7 +194,7 @@ static void act(dsc_frame *frame, dsc_call *call, dsc_step_action action) {
       dsc_call_attempt_end(frame, call, &event);
       break;
     case DSC_STEP_SLEEP:
-      if (!has_untried(call)) { /* to wait for nobody would only make the failure late */
+      if (!dsc_call_has_untried(call)) { /* to wait for nobody would only make the failure late */
         event = (dsc_step_event){.kind = DSC_STEP_PICKED, .err = DSC_ENO_NODE};
         break;
       }

@@ -3,6 +3,7 @@
 **
 **   call.c          the driver
 **   call_queue.c    limits on calls in flight: slots, the line, the choice of a node
+**   call_budget.c   the retry budget, Retry-After
 **   call_attempt.c  one attempt: sent, ended, told
 **   call_flow.c     bodies under way: a source that wants to be fed, progress, headers that came
 **   call_headers.c  what is sent
@@ -116,6 +117,16 @@ bool dsc_call_attempt_send(dsc_call *call);
 /* Reports an ended attempt to health, counters, trace, log and the host's `response`; moves an answer into the
 ** result; describes it for the machine. In a frame, owner's thread. */
 void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *event);
+
+/* call_budget.c: true when the app has a node that this call has not tried. Owner's thread. */
+bool dsc_call_has_untried(const dsc_call *call);
+
+/* call_budget.c: takes one retry out of the app's budget, if there is a node for it. Owner's thread. Returns false when
+** the budget is used up; then call->why says so. */
+bool dsc_call_may_try_again(dsc_call *call);
+
+/* call_budget.c: obeys the Retry-After of the answer that was just kept. Owner's thread. */
+void dsc_call_heed_answer(dsc_call *call);
 
 /* Takes the answer of the loop's callbacks over. Loop thread. */
 void dsc_call_attempt_take(dsc_call *call, dsc_http_answer *answer);

@@ -132,6 +132,7 @@ void dsc_call_attempt_end(dsc_frame *frame, dsc_call *call, dsc_step_event *even
   call->answered = call->opened = false;
   dsc_call_flow_end(call);
   keep_answer(call);
+  dsc_call_heed_answer(call);
   dsc_registry_node_done(d->registry, call->node, dsc_step_outcome(event), call->is_probe, d->call_retry_times);
   dsc_counters_attempt(dsc_registry_counters(d->registry), event->err, event->status, call->step.attempts > 1);
   dsc_counters_attempt(dsc_table_counters(call->table), event->err, event->status, call->step.attempts > 1);

@@ -167,6 +167,7 @@ static dsc_err go(dsc_frame *frame, dsc_call *call, bool *for_slot) {
   *for_slot = err == DSC_EOVERLOAD;
   if (err) return err;
   err = pick(frame, call);
+  if (!err && !was_sent(call)) dsc_table_count_call(call->table, dsc_clock_now_ms());
   if (err && !had_slot && call->place.has_slot) untake_slot(&call->place);
   return err;
 }

@@ -20,6 +20,8 @@
   XX(ISOLATED, isolated)                                                                                               \
   XX(RECOVERED, recovered)                                                                                             \
   XX(OVERLOAD, overload)                                                                                               \
+  XX(RETRY_BUDGET, retry_budget)                                                                                       \
+  XX(AVOIDED, avoided)                                                                                                 \
   XX(REGISTRY_DOWN, registry_down)                                                                                     \
   XX(REGISTRY_UP, registry_up)
 

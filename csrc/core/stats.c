@@ -21,6 +21,7 @@ static void copy_counts(dsc_stats_counts *to, const dsc_counters *from) {
   to->isolations = load(&from->isolations);
   to->recoveries = load(&from->recoveries);
   to->picks = load(&from->picks);
+  to->retries_denied = load(&from->retries_denied);
   to->queued = load(&from->queued);
   to->waiting = load(&from->waiting);
   to->latency_sum_us = load(&from->latency_sum_us);

@@ -13,7 +13,7 @@
 
 /* A plain copy of dsc_counters. */
 typedef struct dsc_stats_counts {
-  uint64_t calls, attempts, retries, isolations, recoveries, picks, in_flight, queued, waiting;
+  uint64_t calls, attempts, retries, isolations, recoveries, picks, in_flight, queued, waiting, retries_denied;
   uint64_t errors[DSC_ERR_COUNT], attempt_errors[DSC_ERR_COUNT], statuses[6];
   uint64_t latency[DSC_COUNTERS_BUCKETS], latency_sum_us;
 } dsc_stats_counts;

@@ -59,6 +59,9 @@ static uint64_t app_in_flight(const dsc_stats_app *app) {
 static uint64_t app_queued(const dsc_stats_app *app) {
   return app->counts.queued;
 }
+static uint64_t app_denied(const dsc_stats_app *app) {
+  return app->counts.retries_denied;
+}
 static uint64_t app_waiting(const dsc_stats_app *app) {
   return app->counts.waiting;
 }
@@ -183,6 +186,7 @@ dsc_err dsc_stats_prometheus(const dsc_stats *stats, dsc_buf *text) {
   per_app(text, stats, "attempts_total", "counter", "Attempts made.", app_attempts);
   by_error(text, stats, "attempt_errors_total", "Attempts by error code.", false);
   per_app(text, stats, "retries_total", "counter", "Attempts after a call's first.", app_retries);
+  per_app(text, stats, "retries_denied_total", "counter", "Attempts that the retry budget did not allow.", app_denied);
   per_app(text, stats, "isolations_total", "counter", "Times a node was isolated.", app_isolations);
   per_app(text, stats, "recoveries_total", "counter", "Times an isolated node came back.", app_recoveries);
   per_app(text, stats, "picks_total", "counter", "Nodes picked by hand.", app_picks);

@@ -49,6 +49,12 @@ static dsc_step_action give_up(dsc_step *step) {
   return finish(step, step->attempts > 1 ? DSC_EALL_FAILED : step->last_err);
 }
 
+/* The last attempt is the call's, whatever came before. */
+static dsc_step_action denied(dsc_step *step) {
+  step->denied = true;
+  return finish(step, step->last_err);
+}
+
 static bool may_retry(const dsc_step *step, const dsc_step_event *answer) {
   if (step->pinned || step->retry == DSC_RETRY_NEVER || answer->spent) return false;
   if (step->max_attempts && step->attempts >= step->max_attempts) return false;
@@ -99,6 +105,7 @@ static dsc_step_action picked(dsc_step *step, const dsc_step_event *event) {
 
 dsc_step_action dsc_step_next(dsc_step *step, const dsc_step_event *event, uint64_t now_ms, double chance) {
   if (event->kind == DSC_STEP_BROKEN) return finish(step, event->err);
+  if (event->kind == DSC_STEP_DENIED) return denied(step);
   if (event->kind == DSC_STEP_ANSWERED) return judge(step, event, now_ms, chance);
   if (event->kind == DSC_STEP_ROUTED && event->err != DSC_OK) return finish(step, event->err);
   if (now_ms >= step->deadline_ms) return finish(step, DSC_ETIMEOUT);

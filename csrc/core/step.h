@@ -29,7 +29,8 @@ typedef enum dsc_step_event_kind {
   DSC_STEP_PICKED,   /* err: DSC_ENO_NODE: none is left, DSC_EOVERLOAD: none may be used; or the host's */
   DSC_STEP_ANSWERED, /* err, status, sent, refused, ours, unbegun */
   DSC_STEP_SLEPT,
-  DSC_STEP_BROKEN /* the call is ended from outside: err says why */
+  DSC_STEP_DENIED, /* the retry that was decided on is not allowed */
+  DSC_STEP_BROKEN  /* the call is ended from outside: err says why */
 } dsc_step_event_kind;
 
 typedef struct dsc_step_event {
@@ -53,6 +54,7 @@ typedef struct dsc_step {
   /* progress */
   uint32_t attempts;
   dsc_err last_err; /* of the last attempt; DSC_OK when it was answered */
+  bool denied;      /* ended because a retry was not allowed */
   bool last_failed; /* the last attempt failed, answered or not */
   uint64_t sleep_ms;
   dsc_err err; /* final */

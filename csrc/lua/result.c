@@ -176,7 +176,7 @@ static int get_err(lua_State *L) {
 static int get_why(lua_State *L) {
   const dsc_result *r = check(L);
   dsc_err err = r ? r->err : DSC_ENOMEM;
-  if (!err)
+  if (!err && !r->why)
     lua_pushnil(L);
   else
     lua_pushstring(L, r && r->why ? r->why : dsc_err_text(err));

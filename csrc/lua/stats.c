@@ -39,6 +39,7 @@ static void push_counts(lua_State *L, const dsc_stats_counts *counts) {
   dsc_compat_set_int(L, "recoveries", counts->recoveries);
   dsc_compat_set_int(L, "picks", counts->picks);
   dsc_compat_set_int(L, "in_flight", counts->in_flight);
+  dsc_compat_set_int(L, "retries_denied", counts->retries_denied);
   dsc_compat_set_int(L, "queued", counts->queued);
   dsc_compat_set_int(L, "waiting", counts->waiting);
   push_errors(L, counts->errors, DSC_OK);

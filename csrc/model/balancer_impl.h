@@ -10,16 +10,24 @@
 #include "model/balancer.h"
 #include "model/node_impl.h"
 
+/* What is needed to see whether a node is spared, see table_spared.c. */
+typedef struct dsc_sparing {
+  uint64_t now_ms;
+  uint64_t in_flight, weight; /* of all nodes */
+  bool keyed;                 /* no slow start */
+} dsc_sparing;
+
 /* What a pick asks for. */
 typedef struct dsc_pick {
   const dsc_balancer_ops *balancer; /* NULL: least_used */
   dsc_node *const *tried;           /* never picked again; borrowed */
   size_t n_tried;
-  uint64_t key;        /* hash: dsc_str_hash() of the request's key */
-  bool has_key;        /* without one the table takes least_used in place of `hash` */
-  bool repeatable;     /* may be a probe while other nodes are usable */
-  uint32_t slot_ms;    /* how long a probe slot is held */
-  uint32_t node_limit; /* nodes with so many in flight are as good as tried; 0: no limit */
+  uint64_t key;               /* hash: dsc_str_hash() of the request's key */
+  bool has_key;               /* without one the table takes least_used in place of `hash` */
+  bool repeatable;            /* may be a probe while other nodes are usable */
+  uint32_t slot_ms;           /* how long a probe slot is held */
+  uint32_t node_limit;        /* nodes with so many in flight are as good as tried; 0: no limit */
+  const dsc_sparing *sparing; /* the table's own: spared nodes are as good as tried; NULL: they are not */
 } dsc_pick;
 
 typedef struct dsc_balancer dsc_balancer;
@@ -70,7 +78,11 @@ extern const dsc_balancer_ops *const dsc_balancer_all[DSC_BALANCER_COUNT];
 /* Returns the number of `ops` in dsc_balancer_all (NULL: least_used). Any thread. */
 int dsc_balancer_index(const dsc_balancer_ops *ops);
 
-/* True when `node` is among the tried ones of `pick`, or has as much in flight as it allows. Any thread. */
+/* table_spared.c: true when a node is spared now. Under the table's lock. */
+bool dsc_table_is_spared(const dsc_sparing *sparing, const dsc_node *node);
+
+/* True when `node` is among the tried ones of `pick`, has as much in flight as it allows, or is
+** spared. Any thread. */
 bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node);
 
 extern const dsc_balancer_ops dsc_balancer_least_used;

@@ -18,6 +18,7 @@ typedef struct dsc_counters {
   _Atomic uint64_t isolations;
   _Atomic uint64_t recoveries;
   _Atomic uint64_t picks;                         /* by hand: pick, app_client */
+  _Atomic uint64_t retries_denied;                /* by the retry budget */
   _Atomic uint64_t queued;                        /* times that a call waited for a limit on calls in flight */
   _Atomic uint64_t waiting;                       /* calls that do now */
   _Atomic uint64_t errors[DSC_ERR_COUNT];         /* finished calls by code; [DSC_OK]: without error */

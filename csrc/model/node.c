@@ -26,6 +26,7 @@ dsc_node *dsc_node_new(dsc_table *table, const dsc_addr *addr, uint32_t weight) 
   node->port = addr->port;
   node->is_literal = addr->is_literal;
   dsc_list_init(&node->isolated_link);
+  dsc_list_init(&node->spared_link);
   atomic_init(&node->weight, weight);
   atomic_init(&node->state, DSC_NODE_GONE);
   atomic_init(&node->refs, 1);

@@ -31,6 +31,9 @@ struct dsc_node {
   dsc_health health;
   uint64_t stale_since_ms; /* 0: not stale */
   dsc_link isolated_link;  /* in the table's list of isolated nodes, else in no list */
+  dsc_link spared_link;    /* in the table's list of spared nodes, else in no list */
+  uint64_t ramp_from_ms;   /* slow start began; 0: none */
+  uint64_t avoid_until_ms; /* Retry-After; 0: none */
   bool by_user;            /* set_node: reads, stale rules and goodbyes never touch it */
   bool in_picker;
   bool seen; /* scratch of a read */

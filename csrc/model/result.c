@@ -2,7 +2,7 @@
 ** result.c - the result of one call.
 **
 ** A result must be made before the call can fail for want of memory, so nothing after dsc_result_new() fails: what
-** can't be allocated is left out. Invariants: why is NULL unless err is set; n_trace <= attempts;
+** can't be allocated is left out. Invariants: with err set why is NULL only for want of memory; n_trace <= attempts;
 ** n_trace <= trace_cap <= DSC_RESULT_TRACE_MAX. Owner's thread.
 */
 #include "model/result.h"
@@ -33,6 +33,12 @@ void dsc_result_fail(dsc_result *result, dsc_err err, const char *why) {
   char *former = result->why; /* `why` may be just that */
   result->err = err;
   result->why = err ? dsc_mem_strdup(dsc_str_of(why ? why : dsc_err_text(err))) : NULL;
+  dsc_mem_free(former);
+}
+
+void dsc_result_explain(dsc_result *result, const char *why) {
+  char *former = result->why;
+  result->why = dsc_mem_strdup(dsc_str_of(why));
   dsc_mem_free(former);
 }
 

@@ -22,7 +22,7 @@ typedef struct dsc_trace {
 typedef struct dsc_result {
   /* owner's thread only */
   dsc_err err;
-  char *why;  /* NULL when there is no error */
+  char *why;  /* NULL when there is nothing to say */
   int status; /* 0: never answered */
   char *reason;
   int http_major, http_minor;
@@ -48,6 +48,9 @@ bool dsc_result_ok(const dsc_result *result);
 /* Sets error and sentence (copied; NULL: the general one); DSC_OK takes both away. Owner's thread. When memory
 ** runs out the sentence is missing (`why` NULL). */
 void dsc_result_fail(dsc_result *result, dsc_err err, const char *why);
+
+/* Sets the sentence of an answer that is no error (copied). Owner's thread. When memory runs out it is missing. */
+void dsc_result_explain(dsc_result *result, const char *why);
 
 /* Appends to the trace and counts the attempt; a node that is too long is cut; past DSC_RESULT_TRACE_MAX, or out
 ** of memory, it is only counted. Owner's thread. */

@@ -23,6 +23,8 @@ dsc_table *dsc_table_new(dsc_str app) {
   dsc_map_init(&table->nodes);
   dsc_map_init(&table->touched);
   dsc_list_init(&table->isolated);
+  dsc_list_init(&table->spared);
+  table->spared_look_ms = UINT64_MAX;
   table->probe_at_ms = UINT64_MAX;
   table->version = 1;
   table->app_len = app.n;
@@ -99,6 +101,7 @@ void dsc_table_enter_picker_locked(dsc_table *table, dsc_node *node) {
   node->in_picker = true;
   table->n_picker++;
   table->load_sum += node->load;
+  table->weight += dsc_node_weight(node);
   for (int i = 0; i < DSC_BALANCER_COUNT; i++)
     if (table->balancers[i]) dsc_balancer_all[i]->add(table->balancers[i], node);
 }
@@ -107,6 +110,7 @@ void dsc_table_leave_picker_locked(dsc_table *table, dsc_node *node) {
   if (!node->in_picker) return;
   node->in_picker = false;
   table->n_picker--;
+  table->weight -= dsc_node_weight(node);
   table->load_sum = table->n_picker ? table->load_sum - node->load : 0;
   for (int i = 0; i < DSC_BALANCER_COUNT; i++)
     if (table->balancers[i]) dsc_balancer_all[i]->remove(table->balancers[i], node);
@@ -181,6 +185,7 @@ dsc_err dsc_table_add_locked(dsc_table *table, const dsc_addr *addr, const dsc_t
   node->by_user = spec->by_user;
   node->load = mean + dsc_random_unit() / spec->weight;
   set_state_locked(table, node, DSC_NODE_UP);
+  if (spec->ramp_from_ms) dsc_table_ramp_locked(table, node, spec->ramp_from_ms);
   dsc_table_enter_picker_locked(table, node);
   dsc_changes_add(changes, DSC_CHANGE_ADDED, node);
   *made = node;
@@ -197,6 +202,7 @@ dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_tabl
   }
   if (dsc_node_weight(node) == spec->weight) return DSC_OK;
   /* the load is per weight already: it stays */
+  if (node->in_picker) table->weight += spec->weight, table->weight -= dsc_node_weight(node);
   atomic_store_explicit(&node->weight, spec->weight, memory_order_relaxed);
   table->version++;
   if (node->in_picker) dsc_table_changed_locked(table, node, -1);
@@ -206,8 +212,10 @@ dsc_err dsc_table_update_locked(dsc_table *table, dsc_node *node, const dsc_tabl
 /* ---- going ---- */
 
 void dsc_table_remove_locked(dsc_table *table, dsc_node *node, dsc_table_trash *trash, dsc_changes *changes) {
+  dsc_table_unspare_locked(node);
   dsc_table_leave_picker_locked(table, node);
   dsc_list_remove(&node->isolated_link);
+  table->in_flight -= dsc_node_in_flight(node);
   (void)dsc_map_take(&table->nodes, dsc_node_addr(node));
   table->free_slots[table->n_free++] = node->slot;
   if (node->stale_since_ms) table->n_stale--;
@@ -254,13 +262,13 @@ static dsc_err set_locked(dsc_table *table, const dsc_addr *addr, const dsc_tabl
 
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,
                       uint64_t now_ms, dsc_changes *changes) {
-  (void)now_ms; /* nothing about a set node depends on the time yet */
   dsc_addr parsed;
   if (dsc_addr_parse(&parsed, addr, NULL)) return DSC_EINVALID;
   dsc_str text = dsc_str_of(metadata);
-  dsc_table_spec spec = {weight < DSC_WEIGHT_MAX ? weight : DSC_WEIGHT_MAX, metadata ? &text : NULL, by_user};
+  dsc_table_spec spec = {weight < DSC_WEIGHT_MAX ? weight : DSC_WEIGHT_MAX, metadata ? &text : NULL, by_user, 0};
   dsc_table_trash trash;
   dsc_table_lock(table, &trash);
+  spec.ramp_from_ms = dsc_table_ramp_from_locked(table, now_ms);
   dsc_err err = set_locked(table, &parsed, &spec, &trash, changes);
   dsc_table_unlock(table, &trash);
   return err;

@@ -101,6 +101,16 @@ dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pi
 ** ones count only without a usable one), or with `addr` not empty that one. Any thread. */
 bool dsc_table_is_full(dsc_table *table, dsc_str addr, const dsc_pick *pick);
 
+/* Counts a call (its first attempt) for the app's retry budget. Any thread. */
+void dsc_table_count_call(dsc_table *table, uint64_t now_ms);
+
+/* Takes a retry out of the app's budget. Any thread. Returns false when it is used up. */
+bool dsc_table_take_retry(dsc_table *table, uint64_t now_ms);
+
+/* Leaves a node alone until `until_ms` as long as there are others: a bias, not an isolation. Never ends earlier than
+** was said before. Any thread. Returns false when it was left alone already, or is gone. */
+bool dsc_table_avoid(dsc_table *table, dsc_node *node, uint64_t until_ms);
+
 /* Reports the end of what dsc_table_pick() began: in_flight goes down (never below 0), the outcome feeds the health
 ** law; a failed stale node goes while another is not stale. A node that is gone already is only counted. Any thread.
 ** Does not take the reference. */

@@ -7,6 +7,7 @@
 void dsc_table_hold(dsc_table *table, dsc_node *node) {
   pthread_mutex_lock(&table->lock);
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
+  if (dsc_table_has_locked(node)) table->in_flight++;
   if (node->in_picker) dsc_table_changed_locked(table, node, -1);
   pthread_mutex_unlock(&table->lock);
 }
@@ -47,7 +48,11 @@ dsc_node_array *dsc_table_candidates(dsc_table *table, const dsc_pick *pick, uin
   dsc_node_array *some = NULL;
   if (wanted) {
     pthread_mutex_lock(&table->lock);
-    size_t count = choose_locked(all, pick, now_ms, false, wanted);
+    dsc_sparing sparing;
+    dsc_pick gentle = *pick;
+    if (dsc_table_begin_sparing_locked(table, pick, &sparing)) gentle.sparing = &sparing;
+    size_t count = choose_locked(all, &gentle, now_ms, false, wanted);
+    if (count == 0) count = choose_locked(all, pick, now_ms, false, wanted);
     if (count == 0 && !dsc_table_is_full_locked(table, pick)) count = choose_locked(all, pick, now_ms, true, wanted);
     pthread_mutex_unlock(&table->lock);
     some = count == all->count ? all : collect(all, wanted, count);

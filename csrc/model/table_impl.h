@@ -12,6 +12,8 @@
 
 #include <pthread.h>
 
+#include "model/balancer_impl.h"
+#include "model/budget.h"
 #include "model/table.h"
 
 #define DSC_TABLE_TOLD 32
@@ -29,7 +31,12 @@ struct dsc_table {
   double load_sum;
   bool picked; /* ever */
   size_t n_picker, n_up, n_stale;
-  dsc_link isolated;    /* roughly in the order in which their probes are due */
+  dsc_link isolated;       /* roughly in the order in which their probes are due */
+  dsc_link spared;         /* nodes in the picker that are spared, see table_spared.c */
+  uint64_t spared_look_ms; /* none of them ends before */
+  uint64_t in_flight;      /* of all nodes */
+  uint64_t weight;         /* of the nodes in the picker */
+  dsc_budget budget;
   uint64_t probe_at_ms; /* no probe is due before */
   uint32_t *free_slots; /* slot_cap of them, n_free in use */
   uint32_t n_free, next_slot, slot_cap;
@@ -54,6 +61,7 @@ typedef struct dsc_table_spec {
   uint32_t weight;         /* 1 .. DSC_WEIGHT_MAX */
   const dsc_str *metadata; /* NULL: leave as it is */
   bool by_user;
+  uint64_t ramp_from_ms; /* a new node starts slowly; 0: it does not */
 } dsc_table_spec;
 
 /* Locks and prepares an empty trash. Any thread. */
@@ -91,6 +99,20 @@ static inline bool dsc_table_has_fresh_locked(const dsc_table *table) {
 static inline double dsc_table_mean_locked(const dsc_table *table) {
   return table->n_picker && table->picked ? table->load_sum / (double)table->n_picker : 0;
 }
+
+/* Returns what `ramp_from_ms` of a spec shall be: those that come to others that work start slowly. Under the lock. */
+static inline uint64_t dsc_table_ramp_from_locked(const dsc_table *table, uint64_t now_ms) {
+  return table->n_picker && table->picked ? now_ms : 0;
+}
+
+/* Begins the slow start of a node that is, or is about to be, in the picker. Under the lock. */
+void dsc_table_ramp_locked(dsc_table *table, dsc_node *node, uint64_t now_ms);
+
+/* Spares a node no longer; it leaves the picker, too. Under the lock. */
+void dsc_table_unspare_locked(dsc_node *node);
+
+/* Prepares for dsc_table_is_spared(), ending what is over. Under the lock. Returns false when no node is spared. */
+bool dsc_table_begin_sparing_locked(dsc_table *table, const dsc_pick *pick, dsc_sparing *sparing);
 
 /* True when a node in the picker that was not tried is at the limit of `pick`. Under the lock. */
 bool dsc_table_is_full_locked(const dsc_table *table, const dsc_pick *pick);

@@ -81,11 +81,21 @@ static dsc_node *ask_balancer_locked(dsc_table *table, const dsc_pick *pick, int
   return balancer ? dsc_balancer_all[*index]->next(balancer, pick) : scan_picker_locked(table, pick);
 }
 
+/* The balancer's best of those that are not spared, else of all. */
+static dsc_node *ask_gently_locked(dsc_table *table, const dsc_pick *pick, int *index) {
+  dsc_sparing sparing;
+  if (!dsc_table_begin_sparing_locked(table, pick, &sparing)) return ask_balancer_locked(table, pick, index);
+  dsc_pick gentle = *pick;
+  gentle.sparing = &sparing;
+  dsc_node *node = ask_balancer_locked(table, &gentle, index);
+  return node ? node : ask_balancer_locked(table, pick, index);
+}
+
 static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *index, bool *is_probe) {
   bool some_isolated = !dsc_list_empty(&table->isolated);
   dsc_node *node = some_isolated && pick->repeatable ? take_probe_locked(table, pick) : NULL;
   if ((*is_probe = node != NULL)) return node;
-  node = ask_balancer_locked(table, pick, index);
+  node = ask_gently_locked(table, pick, index);
   /* nodes that are only busy are waited for: no call goes to an isolated one for their sake */
   if (node || !some_isolated || dsc_table_is_full_locked(table, pick)) return node;
   *index = NOT_PICKED_BY_A_BALANCER;
@@ -94,43 +104,12 @@ static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *inde
   return scan_isolated_locked(table, pick);
 }
 
-/* ---- limits ---- */
-
-static bool is_full(const dsc_pick *pick, const dsc_node *node) {
-  dsc_pick without = *pick;
-  without.node_limit = 0;
-  return dsc_node_in_flight(node) >= pick->node_limit && !dsc_balancer_is_tried(&without, node);
-}
-
-bool dsc_table_is_full_locked(const dsc_table *table, const dsc_pick *pick) {
-  size_t at = 0;
-  for (dsc_node *node; pick->node_limit && (node = dsc_map_next(&table->nodes, &at));)
-    if (node->in_picker && is_full(pick, node)) return true;
-  return false;
-}
-
-static bool is_isolated_full_locked(const dsc_table *table, const dsc_pick *pick) {
-  for (dsc_link *link = table->isolated.next; link != &table->isolated; link = link->next)
-    if (is_full(pick, node_of(link))) return true;
-  return false;
-}
-
-bool dsc_table_is_full(dsc_table *table, dsc_str addr, const dsc_pick *pick) {
-  dsc_addr parsed;
-  if (!pick->node_limit || (addr.n && dsc_addr_parse(&parsed, addr, NULL))) return false;
-  pthread_mutex_lock(&table->lock);
-  dsc_node *node = addr.n ? dsc_map_get(&table->nodes, dsc_str_of(parsed.text)) : NULL;
-  bool full = node && is_full(pick, node);
-  if (!addr.n) full = dsc_table_is_full_locked(table, pick) || is_isolated_full_locked(table, pick);
-  pthread_mutex_unlock(&table->lock);
-  return full;
-}
-
 /* ---- counting ---- */
 
 static void count_locked(dsc_table *table, dsc_node *node, int index) {
   double step = 1.0 / dsc_node_weight(node);
   table->picked = true;
+  table->in_flight++;
   node->load += step;
   atomic_store_explicit(&node->in_flight, dsc_node_in_flight(node) + 1, memory_order_relaxed);
   uint64_t attempts = atomic_load_explicit(&node->attempts, memory_order_relaxed);
@@ -176,6 +155,7 @@ static void add_one(_Atomic uint64_t *counter) {
 }
 
 static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *changes) {
+  dsc_table_unspare_locked(node);
   dsc_table_leave_picker_locked(table, node);
   dsc_list_push(&table->isolated, &node->isolated_link);
   add_one(&table->counters.isolations);
@@ -183,10 +163,11 @@ static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *change
 }
 
 /* Back, but never ahead of those who worked meanwhile. */
-static void recover_locked(dsc_table *table, dsc_node *node, dsc_changes *changes) {
+static void recover_locked(dsc_table *table, dsc_node *node, uint64_t now_ms, dsc_changes *changes) {
   dsc_list_remove(&node->isolated_link);
   double mean = dsc_table_mean_locked(table);
   if (node->load < mean) node->load = mean;
+  if (table->n_picker) dsc_table_ramp_locked(table, node, now_ms);
   dsc_table_enter_picker_locked(table, node);
   add_one(&table->counters.recoveries);
   dsc_changes_add(changes, DSC_CHANGE_RECOVERED, node);
@@ -198,7 +179,7 @@ static void judge_locked(dsc_table *table, dsc_node *node, dsc_outcome outcome, 
   dsc_health_change change = dsc_health_apply(&node->health, outcome, was_probe, retry_times, now_ms, jitter);
   atomic_store_explicit(&node->failed_times, node->health.failures, memory_order_relaxed);
   if (change == DSC_HEALTH_WAS_ISOLATED) isolate_locked(table, node, changes);
-  if (change == DSC_HEALTH_RECOVERED) recover_locked(table, node, changes);
+  if (change == DSC_HEALTH_RECOVERED) recover_locked(table, node, now_ms, changes);
   if (!node->in_picker && node->health.until_ms < table->probe_at_ms) table->probe_at_ms = node->health.until_ms;
   dsc_table_refresh_state_locked(table, node);
 }
@@ -207,6 +188,7 @@ static void release_locked(dsc_table *table, dsc_node *node) {
   uint32_t in_flight = dsc_node_in_flight(node);
   if (in_flight == 0) return;
   atomic_store_explicit(&node->in_flight, in_flight - 1, memory_order_relaxed);
+  if (dsc_table_has_locked(node)) table->in_flight--;
   if (node->in_picker) dsc_table_changed_locked(table, node, NOT_PICKED_BY_A_BALANCER);
 }
 

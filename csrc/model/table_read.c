@@ -49,6 +49,7 @@ struct reading {
   dsc_changes *changes;
   double mean;
   uint64_t now_ms;
+  uint64_t ramp_from_ms; /* of new nodes, decided once: a first read makes nobody start slowly */
 };
 
 /* Picks change the sum by tiny roundings; once a read it is made anew. */
@@ -80,7 +81,8 @@ static dsc_err apply_row_locked(struct reading *r, const dsc_row *row) {
   dsc_addr addr;
   dsc_node *node;
   if (!look_up_locked(r->table, row, &node, &addr)) return DSC_OK;
-  dsc_table_spec spec = {row->weight < DSC_WEIGHT_MAX ? row->weight : DSC_WEIGHT_MAX, &row->metadata, false};
+  dsc_table_spec spec = {row->weight < DSC_WEIGHT_MAX ? row->weight : DSC_WEIGHT_MAX, &row->metadata, false,
+                         r->ramp_from_ms};
   dsc_err err = DSC_OK;
   if (!node)
     err = dsc_table_add_locked(r->table, &addr, &spec, r->mean, r->trash, r->changes, &node);
@@ -106,7 +108,7 @@ static dsc_err add_dead_row_locked(struct reading *r, const dsc_row *row) {
   dsc_addr addr;
   dsc_node *node;
   if (!look_up_locked(r->table, row, &node, &addr) || node) return DSC_OK;
-  dsc_table_spec spec = {row->weight < DSC_WEIGHT_MAX ? row->weight : DSC_WEIGHT_MAX, NULL, false};
+  dsc_table_spec spec = {row->weight < DSC_WEIGHT_MAX ? row->weight : DSC_WEIGHT_MAX, NULL, false, 0};
   dsc_err err = dsc_table_add_locked(r->table, &addr, &spec, r->mean, r->trash, r->changes, &node);
   if (node) make_stale_locked(r, node);
   return err;
@@ -127,7 +129,8 @@ dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint
   if (table->closed) err = DSC_ECLOSED;
   if (!err) {
     sum_loads_locked(table);
-    struct reading r = {table, &trash, changes, dsc_table_mean_locked(table), now_ms};
+    struct reading r = {
+        table, &trash, changes, dsc_table_mean_locked(table), now_ms, dsc_table_ramp_from_locked(table, now_ms)};
     err = apply_rows_locked(&r, rows, n, true, apply_row_locked);
     doubt_unseen_locked(&r);
     if (!dsc_table_has_fresh_locked(table) && apply_rows_locked(&r, rows, n, false, add_dead_row_locked))

@@ -191,7 +191,7 @@ function discover.wait_any(futures, timeout) end
 ---@field line string what tostring() gives
 
 ---@class discover.event
----@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"overload"|"registry_down"|"registry_up"
+---@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"overload"|"retry_budget"|"avoided"|"registry_down"|"registry_up"
 ---@field time number seconds since 1970
 ---@field app? string
 ---@field node? string
@@ -617,7 +617,7 @@ function future:cancel() end
 ---@field headers table<string, string> lower-case names, repeated ones joined by ", "
 ---@field body string? decoded; nil: never answered, or a stream
 ---@field err discover.code?
----@field why string? a sentence
+---@field why string? a sentence; also of an answer that is the last because the retry budget was used up
 ---@field node string? the address that answered
 ---@field attempts integer
 ---@field trace {node: string, status: integer?, err: discover.code?, seconds: number}[]

@@ -184,6 +184,41 @@ static void broken_from_outside(void **state) {
   assert_int_equal(step.err, DSC_ESTOPPED);
 }
 
+/* The last attempt is the call's: an answer stays an answer, a failure names itself. */
+static void a_retry_that_is_not_allowed(void **state) {
+  (void)state;
+  static const dsc_step_event denied = {.kind = DSC_STEP_DENIED};
+  static const dsc_step_event busy = ANSWER(.status = 503, .sent = true), lost = ANSWER(.err = DSC_ECONNECT);
+  static const dsc_step_event picked = {.kind = DSC_STEP_PICKED}, slept = {.kind = DSC_STEP_SLEPT};
+  dsc_step step = sending(&get);
+  dsc_step_next(&step, &lost, NOW, 0.5);
+  dsc_step_next(&step, &slept, NOW, 0.5);
+  dsc_step_next(&step, &picked, NOW, 0.5);
+  assert_int_equal(dsc_step_next(&step, &busy, NOW, 0.5), DSC_STEP_SLEEP);
+  assert_int_equal(dsc_step_next(&step, &denied, 0, 0), DSC_STEP_FINISH);
+  assert_int_equal(step.err, DSC_OK);
+  assert_true(step.denied);
+  step = sending(&get);
+  dsc_step_next(&step, &lost, NOW, 0.5);
+  assert_int_equal(dsc_step_next(&step, &denied, 0, 0), DSC_STEP_FINISH);
+  assert_int_equal(step.err, DSC_ECONNECT);
+}
+
+/* Nodes that may not be used for now end a call as nodes that are not there: by its last attempt, if there was one. */
+static void nodes_that_are_full(void **state) {
+  (void)state;
+  static const dsc_step_event full = {.kind = DSC_STEP_PICKED, .err = DSC_EOVERLOAD};
+  static const dsc_step_event lost = ANSWER(.err = DSC_ECONNECT), slept = {.kind = DSC_STEP_SLEPT};
+  dsc_step step = sending(&get);
+  dsc_step_next(&step, &lost, NOW, 0.5);
+  dsc_step_next(&step, &slept, NOW, 0.5);
+  assert_int_equal(dsc_step_next(&step, &full, NOW, 0), DSC_STEP_FINISH);
+  assert_int_equal(step.err, DSC_ECONNECT);
+  dsc_step_init(&step, DSC_RETRY_IDEMPOTENT, DEADLINE);
+  assert_int_equal(dsc_step_next(&step, &full, NOW, 0), DSC_STEP_FINISH);
+  assert_int_equal(step.err, DSC_EOVERLOAD);
+}
+
 static void what_is_held_against_a_node(void **state) {
   (void)state;
   static const struct {
@@ -272,6 +307,7 @@ int main(void) {
       cmocka_unit_test(the_last_answer_of_several),  cmocka_unit_test(the_deadline_ends_everything),
       cmocka_unit_test(back_off_is_bounded),         cmocka_unit_test(broken_from_outside),
       cmocka_unit_test(what_is_held_against_a_node), cmocka_unit_test(random_walks_end),
+      cmocka_unit_test(a_retry_that_is_not_allowed), cmocka_unit_test(nodes_that_are_full),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
