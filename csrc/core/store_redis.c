@@ -22,7 +22,7 @@
 
 #define STEADY_MS    5000
 #define TROUBLE_MS   60000
-#define FIRST_TOP_MS 700
+#define FIRST_TOP_MS 1000
 #define SILENCE_MS   3000 /* of the subscriber, before a PING */
 #define PONG_MS      5000
 
@@ -161,7 +161,7 @@ uint64_t dsc_store_redis_delay(side *s, bool denied) {
   if (s->trouble_since_ms == 0) s->trouble_since_ms = now;
   if (now - s->trouble_since_ms >= TROUBLE_MS) return dsc_random_jitter_ms(5000, 0.2);
   /* wide from the first try on: all clients of a server lose it in the same moment */
-  uint64_t top = s->tries < 2 ? (uint64_t)FIRST_TOP_MS << s->tries : 2000;
+  uint64_t top = s->tries == 0 ? FIRST_TOP_MS : 2000;
   s->tries++;
   return dsc_random_between_ms(100, top);
 }

@@ -5,8 +5,8 @@
 **     memory_session <registry> <ca or ""> <part> <parts>
 **
 ** The registry knows the apps "web" (HTTP, with TLS if there is a ca) and "chat" (WebSocket echo). A place is the way
-** to an allocation, six callers deep, in whatever thread. Sessions without failures write down the places and how often each
-** is hit; `part` of `parts` are then tried. After each failure the session must go on: registered in the end, a call
+** to an allocation, six callers deep, in whatever thread. Sessions without failures write down the places and their
+** hits; `part` of `parts` are then tried. After each failure the session must go on: registered in the end, a call
 ** answered, and every block given back.
 */
 #define _GNU_SOURCE

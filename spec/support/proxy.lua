@@ -1,7 +1,7 @@
 -- proxy - a TCP proxy in a process of its own that misbehaves as it is told, while it runs: for Redis, HTTP, WebSocket.
 --
 --   local p = proxy.start()
---   local line = p:open(redis.port)           -- a listener in front of that port; line.port line.addr
+--   local line = p:open(redis.port [, port, rule])           -- a listener in front of that port; line.port line.addr
 --   line:set{ down = { cut = 17, how = "reset" }, first = 1 }
 --   line:now "close"                          -- the connections that stand: "close", "reset", "hang"
 --   line:stats() -> { accepted, hits, live = { {up=bytes, down=bytes}, ... } }   line:times() -> when each came
@@ -42,9 +42,9 @@ local function ask(self, job)
   return (json.decode(text))
 end
 
--- A new listener in front of a port of this machine.
-function methods:open(target)
-  local number = ask(self, { ["do"] = "open", target = target }).port
+-- A new listener in front of a port of this machine; at a port of its own choice, and well behaved, unless told else.
+function methods:open(target, number, rule)
+  number = ask(self, { ["do"] = "open", target = target, port = number, rule = rule }).port
   return setmetatable({ proxy = self, port = number, addr = "127.0.0.1:" .. number }, line_meta)
 end
 

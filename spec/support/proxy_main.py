@@ -106,6 +106,9 @@ class Conn:
             self.break_now(how)
         if self.over:
             return
+        while self.hung:
+            if not await reader.read(65536):
+                return
         there, back = await asyncio.open_connection("127.0.0.1", self.line.target)
         self.sides.append(back)
         try:
@@ -115,8 +118,8 @@ class Conn:
 
 
 class Line:
-    def __init__(self, target):
-        self.target, self.rule, self.port, self.server = target, {}, 0, None
+    def __init__(self, target, port):
+        self.target, self.rule, self.port, self.server = target, {}, port, None
         self.live, self.accepted, self.since, self.hits, self.times = set(), 0, 0, 0, []
 
     async def listen(self):
@@ -162,7 +165,8 @@ lines = {}
 async def command(job):
     what = job["do"]
     if what == "open":
-        line = Line(job["target"])
+        line = Line(job["target"], job.get("port") or 0)
+        line.rule = job.get("rule") or {}
         await line.listen()
         lines[line.port] = line
         return {"port": line.port}
