@@ -11,9 +11,10 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#define PONG_MS    1000
-#define SOON_MS    2000
-#define SILENCE_MS 3000 /* of the one that is watched, before a PING */
+#define PATIENCE_MS 300
+#define PONG_MS     1000
+#define SOON_MS     1000
+#define SILENCE_MS  3000 /* of the one that is watched, before a PING */
 
 bool dsc_sentinel_same(const dsc_addr *a, const dsc_addr *b) {
   return a->port == b->port && dsc_str_equal_nocase(dsc_str_of(a->host), dsc_str_of(b->host));
@@ -76,8 +77,8 @@ dsc_redis_conn *dsc_sentinel_open(dsc_sentinel *s, const dsc_addr *addr, bool su
       .user = s->user,
       .password = s->password,
       .name = s->name,
-      .connect_timeout_ms = DSC_SENTINEL_PATIENCE_MS,
-      .command_timeout_ms = subscriber ? PONG_MS : DSC_SENTINEL_PATIENCE_MS,
+      .connect_timeout_ms = s->patience_ms,
+      .command_timeout_ms = subscriber ? PONG_MS : s->patience_ms,
       .subscriber = subscriber,
       .silence_ms = SILENCE_MS,
   };
@@ -139,6 +140,7 @@ dsc_sentinel *dsc_sentinel_new(dsc_loop *loop, dsc_resolver *resolver, const dsc
   s->loop = loop;
   s->resolver = resolver;
   s->events = *events;
+  s->patience_ms = options->patience_ms ? options->patience_ms : PATIENCE_MS;
   s->tls = dsc_tls_ref(options->tls);
   s->password = dsc_secret_ref(options->password);
   s->master = dsc_mem_strdup(dsc_str_of(options->master));

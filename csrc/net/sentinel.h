@@ -27,6 +27,7 @@ typedef struct dsc_sentinel_options {
   dsc_secret *password; /* NULL: none */
   dsc_tls *tls;         /* NULL: plain; a reference is taken */
   const char *name;     /* CLIENT SETNAME */
+  uint32_t patience_ms; /* with each Sentinel; 0: 300 */
 } dsc_sentinel_options;
 
 /* The end of a question. */

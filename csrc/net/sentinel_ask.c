@@ -180,7 +180,7 @@ static void on_down(void *ud, dsc_redis_down down, const char *why) {
 void dsc_sentinel_on_patience(void *ud) {
   dsc_sentinel *s = ud;
   if (s->asker) {
-    dsc_fail(&s->why, DSC_ETIMEOUT, "%s: no answer within %d ms", s->asked.text, DSC_SENTINEL_PATIENCE_MS);
+    dsc_fail(&s->why, DSC_ETIMEOUT, "%s: no answer within %u ms", s->asked.text, s->patience_ms);
     dsc_redis_conn_close(s->asker);
   } else {
     step(s);
@@ -201,7 +201,7 @@ static void ask_next(dsc_sentinel *s) {
   s->has_denied = false;
   s->asker = dsc_sentinel_open(s, &s->asked, false, &events);
   if (!s->asker) dsc_fail(&s->why, DSC_ENOMEM, "%s: %s", s->asked.text, dsc_err_text(DSC_ENOMEM));
-  dsc_timer_start(s->patience, s->asker ? DSC_SENTINEL_PATIENCE_MS : 1);
+  dsc_timer_start(s->patience, s->asker ? s->patience_ms : 1);
 }
 
 static void begin_round(dsc_sentinel *s) {

@@ -7,8 +7,7 @@
 
 #include "net/sentinel.h"
 
-#define DSC_SENTINEL_MAX         16
-#define DSC_SENTINEL_PATIENCE_MS 300
+#define DSC_SENTINEL_MAX 16
 
 /* A Sentinel. */
 typedef struct dsc_sentinel_entry {
@@ -39,6 +38,7 @@ struct dsc_sentinel {
   char *master, *user, *name;
   dsc_secret *password;
   dsc_tls *tls;
+  uint32_t patience_ms;
   /* loop's thread only */
   bool closing;
   dsc_sentinel_entry entries[DSC_SENTINEL_MAX]; /* in the order in which they are asked */
