@@ -4,7 +4,7 @@ local json = require "dkjson"
 local measure = require "bench.measure"
 local proc = require "spec.support.proc"
 
-local PARTS = { "http", "download", "ws", "pick", "registry", "lifecycle" }
+local PARTS = { "http", "futures", "download", "ws", "pick", "registry", "lifecycle" }
 
 local settings = { rounds = 21, scale = 1, json = false, parts = {} }
 
