@@ -2,12 +2,15 @@
 local c_host = require "spec.support.c_host"
 local lua_run = require "spec.support.lua_run"
 local native = require "spec.support.native"
+local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
 local service = require "spec.support.service"
 local wait = require "spec.support.wait"
 
 -- A plugin: one function that starts a discoverer, calls without waiting, and leaves all of it behind or stops.
 local PLUGIN = [[
+#include <signal.h>
+#include <stdlib.h>
 #include <discover.h>
 int plugin(const char *registry, const char *addr, int stop);
 int plugin(const char *registry, const char *addr, int stop) {
@@ -27,6 +30,7 @@ int plugin(const char *registry, const char *addr, int stop) {
   dsc_future_free(dsc_discoverer_async(&frame, &request, false));
   dsc_discoverer_poll(&frame, NULL);
   dsc_discoverer_leave(&frame);
+  if (getenv("MUTE")) kill(atoi(getenv("MUTE")), SIGSTOP);
   return dsc_discoverer_free(d, stop) ? 0 : 6;
 }
 ]]
@@ -35,6 +39,7 @@ local LOADER = [[
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 int main(int argc, char **argv) {
   for (int i = 0; i < atoi(argv[4]); i++) {
     void *handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
@@ -47,6 +52,7 @@ int main(int argc, char **argv) {
     handle = dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD);
     if (handle) return printf("it is still there\n"), 103;
   }
+  usleep((useconds_t)atoi(argv[5]) * 1000); /* whoever runs code that is gone shall do it now */
   printf("done %d\n", argc);
   return 0;
 }
@@ -100,15 +106,32 @@ describe("unloading", function()
 
     lazy_setup(function() host = c_host.install() end)
 
-    it("dlclose, with calls in flight and threads at work", function()
+    -- Runs the loader with the plugin: `rounds` times, stays a little. `mute`: the process to be stopped at the end.
+    local function load(url, rounds, stay, mute)
       local plugin = host:compile(PLUGIN, { shared = true })
-      local loader = host:compile(LOADER, { options = "-ldl" })
+      local loader = host:compile(LOADER, { bare = true })
       -- A sanitizer knows no code that is gone: what leaks there has no name.
-      local env = { ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":detect_leaks=0" }
-      local done = host:run{ loader, plugin, r:url(), slow.addr, 6, env = env }
-      assert.equal("done 5\n", done.out)
-      assert.equal(0, done.code)
+      local env = { ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":detect_leaks=0", MUTE = mute or false }
+      return proc.start{ loader, plugin, url, slow.addr, rounds, stay, env = env }
+    end
+
+    local function finish(p)
+      local code, signal = p:wait(30)
+      assert.equal("done 6\n", (p:output()))
+      assert.equal(0, signal)
+      assert.equal(0, code)
+    end
+
+    it("dlclose, with calls in flight and threads at work", function()
+      finish(load(r:url(), 6, 0))
       gone()
+    end)
+
+    it("dlclose, with a thread that waits for a mute Redis", function()
+      local own = redis.start()
+      finish(load(own:url(), 1, 1500, own.p.pid))
+      own:resume()
+      own:kill()
     end)
 
     it("one libdiscover for a host and its Luas", function()

@@ -43,16 +43,17 @@ end
 
 -- Compiles a C file (a path in the tree, or text that ends with a newline) and returns the program.
 -- Options: static (libdiscover.a instead of .so), options, libs (more words for the compiler, in front and behind),
--- shared (a plugin), cc.
+-- shared (a plugin), bare (not linked with it), cc.
 function methods:compile(source, options)
   options = options or {}
   local dir = proc.tmpdir()
   local file = source:find "\n" and proc.write_file(dir .. "/program.c", source) or proc.root() .. "/" .. source
   local libs = self:pkg_config(options.static and "--static --libs" or "--libs")
+  if options.bare then libs = "" end
   if options.static then libs = libs:gsub("%-ldiscover", "-l:libdiscover.a") end
   local program = dir .. "/" .. (options.shared and "plugin.so" or "program")
   c_host.shell(("%s -O1 -g -Wall -Wextra %s %s %s %s %s -o %s %s %s -Wl,-rpath,%s/lib"):format(
-    options.cc or "cc -std=c11", c_host.flags(), options.shared and "-shared -fPIC" or "", options.options or "",
+    options.cc or "cc -std=gnu11", c_host.flags(), options.shared and "-shared -fPIC" or "", options.options or "",
     self:pkg_config "--cflags", file, program, options.libs or "", libs, self.prefix))
   return program
 end
