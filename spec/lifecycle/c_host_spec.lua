@@ -1,8 +1,10 @@
 -- C hosts: what is installed for them, and programs built against it as a user builds them.
 local c_host = require "spec.support.c_host"
+local lua_run = require "spec.support.lua_run"
 local proc = require "spec.support.proc"
 local redis = require "spec.support.redis"
 local service = require "spec.support.service"
+local wait = require "spec.support.wait"
 
 package.path = "./spec/house_rules/?.lua;" .. package.path
 local source = require "source"
@@ -173,5 +175,25 @@ describe("libdiscover for C hosts", function()
       assert.equal(0, done.code)
       assert.matches("^waited: failed: no_node: ", done.out)
     end)
+  end)
+
+  it("game.c: 60 ticks a second, Lua states that wander between threads #core", function()
+    local r = redis.start()
+    for _ = 1, 2 do r:add_node("hello", service.nginx{ ["/"] = "hello" }.addr, 100) end
+    local program = host:compile("examples/c/game.c", {
+      bare = true, options = "$(pkg-config --cflags lua5.4)", libs = "$(pkg-config --libs lua5.4) -pthread",
+    })
+    local paths = lua_run.paths()
+    paths.GAME_LUA = proc.root() .. "/examples/c/game.lua"
+    local done = host:run{ program, r:url(), "hello", 2, 6, 3, 2, env = paths, timeout = 30 }
+    assert.equal(0, done.code, done.out)
+    assert.equal("", done.out:match "^(.-)6 states", done.out)
+    local said = "6 states in 3 threads, (%d+) moves; (%d+) calls answered, (%d+) failed\n"
+    local moves, answered, failed = done.out:match(said)
+    assert.equal(0, tonumber(failed), done.out)
+    assert.is_true(tonumber(answered) > 100 and tonumber(moves) > 10, done.out)
+    local times, _, _, p99 = done.out:match "\npoll +(%d+) +([%d.]+) +([%d.]+) +([%d.]+)"
+    assert.is_true(tonumber(times) > 100, done.out)
+    assert.is_true(tonumber(p99) < wait.scale(10), done.out)
   end)
 end)
