@@ -21,6 +21,10 @@ void dsc_options_defaults(dsc_options *options) {
 
 static void on_event(void *ud, const dsc_event *event) {
   dsc_discoverer *d = ud;
+  if (event->kind == DSC_EVENT_ISOLATED) {
+    atomic_store(&d->isolated, true);
+    dsc_notices_ring(&d->notices);
+  }
   dsc_notices_event(&d->notices, event);
 }
 

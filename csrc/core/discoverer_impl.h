@@ -90,7 +90,8 @@ struct dsc_discoverer {
   uint64_t next_sweep_ms;
   dsc_stats *last_stats; /* taken when it stopped */
   /* any thread */
-  atomic_bool changed; /* the registry rang since the calls last looked */
+  atomic_bool isolated; /* some node was, since the owner last looked, see discoverer_isolated.c */
+  atomic_bool changed;  /* the registry rang since the calls last looked */
   dsc_notices notices;
 };
 
@@ -189,6 +190,10 @@ dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *t
 ** discoverer's. In a frame, owner's thread. */
 void dsc_discoverer_log_attempt(dsc_frame *frame, const dsc_request *request, const dsc_app_client *ac, dsc_str node,
                                 dsc_err err, int status, double seconds, const char *why, dsc_str request_id);
+
+/* Closes the connections that are kept alive to nodes that were isolated since it last looked. Owner's thread, outside
+** the loop's run. */
+void dsc_discoverer_forget_isolated(dsc_discoverer *d);
 
 /* Forgets what picks found: configs changed. Owner's thread. */
 void dsc_discoverer_clear_picks(dsc_discoverer *d);

@@ -55,6 +55,7 @@ dsc_err dsc_discoverer_run_once(dsc_frame *frame, dsc_call *only, int64_t timeou
   if (!ready) dsc_loop_run(d->loop, timeout_ms);
   notice_change(d);
   if (all || only) dsc_call_drain(frame, only);
+  dsc_discoverer_forget_isolated(d);
   return DSC_OK;
 }
 

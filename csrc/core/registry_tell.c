@@ -42,22 +42,25 @@ void dsc_registry_tell_changes(dsc_registry *r, dsc_table *table, dsc_changes *c
                                          [DSC_CHANGE_REMOVED] = DSC_EVENT_NODE_REMOVED,
                                          [DSC_CHANGE_STALE] = DSC_EVENT_STALE,
                                          [DSC_CHANGE_ISOLATED] = DSC_EVENT_ISOLATED,
+                                         [DSC_CHANGE_ISOLATED_BY_RATE] = DSC_EVENT_ISOLATED,
                                          [DSC_CHANGE_RECOVERED] = DSC_EVENT_RECOVERED};
+  static const char *const whys[] = {[DSC_CHANGE_ISOLATED] = "it failed too often in a row",
+                                     [DSC_CHANGE_ISOLATED_BY_RATE] = "half of its attempts within 10 s failed, or more",
+                                     [DSC_CHANGE_RECOVERED] = NULL};
   dsc_str app = dsc_table_app(table);
   if (changes->count && atomic_load(&dsc_table_counters(table)->waiting) > 0) dsc_registry_tell_change(r);
   for (size_t i = 0; i < changes->count; i++) {
     dsc_str node = dsc_node_addr(changes->items[i].node);
-    dsc_registry_tell_event(r, kinds[changes->items[i].kind], app, node, NULL);
-    if (changes->items[i].kind == DSC_CHANGE_ISOLATED) {
-      dsc_registry_tell_log(r, DSC_LOG_ERROR, "%.*s: node %.*s is isolated: it failed too often in a row",
-                            DSC_STR_ARG(app), DSC_STR_ARG(node));
-    }
+    const char *why = whys[changes->items[i].kind];
+    dsc_registry_tell_event(r, kinds[changes->items[i].kind], app, node, why);
+    if (why)
+      dsc_registry_tell_log(r, DSC_LOG_ERROR, "%.*s: node %.*s is isolated: %s", DSC_STR_ARG(app), DSC_STR_ARG(node),
+                            why);
   }
   dsc_changes_clear(changes);
 }
 
-void dsc_registry_tell_trouble(dsc_registry *r, dsc_table *table, dsc_event_kind kind, dsc_str node,
-                               const char *why) {
+void dsc_registry_tell_trouble(dsc_registry *r, dsc_table *table, dsc_event_kind kind, dsc_str node, const char *why) {
   if (dsc_registry_run_is_forked(r) || !dsc_table_may_tell(table, (unsigned)kind, dsc_clock_now_ms())) return;
   dsc_registry_tell_event(r, kind, dsc_table_app(table), node, why);
   dsc_registry_tell_log(r, DSC_LOG_WARN, "%s: %s", dsc_event_name(kind), why);

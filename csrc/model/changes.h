@@ -10,7 +10,8 @@ typedef enum dsc_change_kind {
   DSC_CHANGE_ADDED,
   DSC_CHANGE_REMOVED,
   DSC_CHANGE_STALE,
-  DSC_CHANGE_ISOLATED,
+  DSC_CHANGE_ISOLATED,         /* it failed in a row */
+  DSC_CHANGE_ISOLATED_BY_RATE, /* it failed too often */
   DSC_CHANGE_RECOVERED
 } dsc_change_kind;
 

@@ -56,6 +56,12 @@ dsc_health_change dsc_health_apply(dsc_health *health, dsc_outcome outcome, bool
   return DSC_HEALTH_SAME;
 }
 
+dsc_health_change dsc_health_isolate(dsc_health *health, uint64_t now_ms, double jitter) {
+  if (health->state != DSC_HEALTH_UP) return DSC_HEALTH_SAME;
+  isolate(health, remembered(health, now_ms), now_ms, jitter);
+  return DSC_HEALTH_WAS_ISOLATED;
+}
+
 bool dsc_health_probe_due(const dsc_health *health, uint64_t now_ms) {
   return health->state != DSC_HEALTH_UP && now_ms >= health->until_ms;
 }

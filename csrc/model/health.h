@@ -35,6 +35,9 @@ typedef struct dsc_health {
 dsc_health_change dsc_health_apply(dsc_health *health, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
                                    uint64_t now_ms, double jitter);
 
+/* Isolates a node that is up for another reason than failures in a row. Any thread (pure). Returns what changed. */
+dsc_health_change dsc_health_isolate(dsc_health *health, uint64_t now_ms, double jitter);
+
 /* True when a probe may start now: isolated and due, or probing with a lapsed slot. Any thread (pure). */
 bool dsc_health_probe_due(const dsc_health *health, uint64_t now_ms);
 

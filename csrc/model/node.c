@@ -42,6 +42,7 @@ void dsc_node_unref(dsc_node *node) {
   if (!node || atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) != 1) return;
   dsc_table *table = node->table;
   dsc_mem_free(node->metadata);
+  dsc_mem_free(node->rate);
   dsc_mem_free(node);
   dsc_table_unref(table);
 }

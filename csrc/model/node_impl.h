@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "model/health.h"
 #include "model/node.h"
+#include "model/window.h"
 
 struct dsc_node {
   /* constant */
@@ -29,6 +30,7 @@ struct dsc_node {
   double load;    /* used_times / weight: what least_used orders by */
   char *metadata; /* "key=value&...", NULL: none */
   dsc_health health;
+  dsc_window *rate;        /* of its outcomes; made with the first one; NULL: none yet, or no memory */
   uint64_t stale_since_ms; /* 0: not stale */
   dsc_link isolated_link;  /* in the table's list of isolated nodes, else in no list */
   dsc_link spared_link;    /* in the table's list of spared nodes, else in no list */

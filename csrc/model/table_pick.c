@@ -5,7 +5,9 @@
 ** isolated. Writers of a node's counters hold the lock, so these are plain additions; readers need no lock.
 */
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/random.h"
+#include "model/failure_rate.h"
 #include "model/table_impl.h"
 
 #define NOT_PICKED_BY_A_BALANCER (-1)
@@ -154,17 +156,24 @@ static void add_one(_Atomic uint64_t *counter) {
   atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static void isolate_locked(dsc_table *table, dsc_node *node, dsc_changes *changes) {
+/* What made it isolated, or came before it was well again, shall not isolate it again. */
+static void forget_rate_locked(dsc_node *node) {
+  if (node->rate) *node->rate = (dsc_window){0};
+}
+
+static void isolate_locked(dsc_table *table, dsc_node *node, dsc_change_kind kind, dsc_changes *changes) {
+  forget_rate_locked(node);
   dsc_table_unspare_locked(node);
   dsc_table_leave_picker_locked(table, node);
   dsc_list_push(&table->isolated, &node->isolated_link);
   add_one(&table->counters.isolations);
-  dsc_changes_add(changes, DSC_CHANGE_ISOLATED, node);
+  dsc_changes_add(changes, kind, node);
 }
 
 /* Back, but never ahead of those who worked meanwhile. */
 static void recover_locked(dsc_table *table, dsc_node *node, uint64_t now_ms, dsc_changes *changes) {
   dsc_list_remove(&node->isolated_link);
+  forget_rate_locked(node);
   double mean = dsc_table_mean_locked(table);
   if (node->load < mean) node->load = mean;
   if (table->n_picker) dsc_table_ramp_locked(table, node, now_ms);
@@ -173,12 +182,29 @@ static void recover_locked(dsc_table *table, dsc_node *node, uint64_t now_ms, ds
   dsc_changes_add(changes, DSC_CHANGE_RECOVERED, node);
 }
 
+/* Counts the outcome. Returns true when the node fails so often that it is isolated, though never many times in a row:
+** memory is the window's, so a node that was never called costs none. */
+static bool fails_too_often_locked(dsc_table *table, dsc_node *node, dsc_outcome outcome, uint64_t now_ms) {
+  if (outcome == DSC_OUTCOME_NEUTRAL || !node->in_picker) return false;
+  if (!node->rate) node->rate = dsc_mem_zalloc(1, sizeof *node->rate);
+  if (!node->rate) return false;
+  bool failed = outcome == DSC_OUTCOME_FAILURE;
+  dsc_window_add(node->rate, failed ? DSC_FAILURE_RATE_FAILED : DSC_FAILURE_RATE_WELL, now_ms);
+  if (!failed || !dsc_failure_rate_is_high(node->rate)) return false;
+  return dsc_failure_rate_may_isolate(table->nodes.count, table->nodes.count - table->n_picker);
+}
+
 static void judge_locked(dsc_table *table, dsc_node *node, dsc_outcome outcome, bool was_probe, uint32_t retry_times,
                          uint64_t now_ms, dsc_changes *changes) {
   double jitter = outcome == DSC_OUTCOME_FAILURE ? dsc_random_unit() : 0;
   dsc_health_change change = dsc_health_apply(&node->health, outcome, was_probe, retry_times, now_ms, jitter);
+  dsc_change_kind kind = DSC_CHANGE_ISOLATED;
+  if (change == DSC_HEALTH_SAME && fails_too_often_locked(table, node, outcome, now_ms)) {
+    change = dsc_health_isolate(&node->health, now_ms, jitter);
+    kind = DSC_CHANGE_ISOLATED_BY_RATE;
+  }
   atomic_store_explicit(&node->failed_times, node->health.failures, memory_order_relaxed);
-  if (change == DSC_HEALTH_WAS_ISOLATED) isolate_locked(table, node, changes);
+  if (change == DSC_HEALTH_WAS_ISOLATED) isolate_locked(table, node, kind, changes);
   if (change == DSC_HEALTH_RECOVERED) recover_locked(table, node, now_ms, changes);
   if (!node->in_picker && node->health.until_ms < table->probe_at_ms) table->probe_at_ms = node->health.until_ms;
   dsc_table_refresh_state_locked(table, node);

@@ -120,6 +120,9 @@ void dsc_http_get_progress(const dsc_http_attempt *attempt, dsc_http_progress *p
 /* Breaks an attempt off: its connection is closed, `done` will not be called. Loop thread. NULL is allowed. */
 void dsc_http_cancel(dsc_http_attempt *attempt);
 
+/* Closes the idle connections to a node ("host:port", as requests name it). Loop thread, outside its run. */
+void dsc_http_forget(dsc_http *http, const char *addr);
+
 /* Returns the number of attempts under way; one whose `done` is being called no longer counts. Loop thread. */
 size_t dsc_http_active(const dsc_http *http);
 

@@ -32,11 +32,12 @@ typedef struct watch {
   uv_poll_t poll;
   dsc_http *http;
   curl_socket_t fd;
-  int wanted;   /* by curl, UV_READABLE and UV_WRITABLE */
-  int armed;    /* at libuv */
-  int port;     /* of this end, 0: not idle yet */
-  bool http2;   /* its peer may send whenever it likes */
-  uint64_t h2c; /* made for HTTP/2 without TLS to the address with this hash; 0: not */
+  int wanted;    /* by curl, UV_READABLE and UV_WRITABLE */
+  int armed;     /* at libuv */
+  int port;      /* of this end, 0: not idle yet */
+  bool http2;    /* its peer may send whenever it likes */
+  uint64_t node; /* hash of the address it was made to; 0: not known */
+  uint64_t h2c;  /* made for HTTP/2 without TLS to the address with this hash; 0: not */
 } watch;
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -206,6 +207,18 @@ bool dsc_http_watch_has_h2c(const dsc_http *http, const char *addr) {
   return false;
 }
 
+/* curl has no way to close one of its idle connections: the socket is shut down under it, which it sees before it uses
+** it again, as when the peer had closed. */
+void dsc_http_forget(dsc_http *http, const char *addr) {
+  uint64_t key = dsc_str_hash(dsc_str_of(addr));
+  for (size_t i = 0; i < DSC_HTTP_BUCKETS; i++) {
+    for (dsc_link *at = http->watches[i].next; at != &http->watches[i]; at = at->next) {
+      const watch *w = DSC_LIST_ENTRY(at, watch, link);
+      if (w->node == key && w->port && w->wanted == 0) shutdown(w->fd, SHUT_RDWR);
+    }
+  }
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *assigned) {
   (void)assigned;
   watch *w = find_watch(ud, fd);
@@ -244,6 +257,7 @@ curl_socket_t dsc_http_watch_open(void *ud, curlsocktype purpose, struct curl_so
   attempt->opened = true;
   watch *w = make_watch(attempt->http, fd);
   if (w) {
+    w->node = dsc_str_hash(dsc_str_of(attempt->request.addr));
     bool shared = dsc_http_is_h2c(attempt) && !dsc_http_is_alone(attempt);
     w->h2c = shared ? dsc_str_hash(dsc_str_of(attempt->request.addr)) : 0;
     return fd;
