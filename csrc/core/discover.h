@@ -161,6 +161,12 @@ dsc_str dsc_discoverer_own_addr(const dsc_discoverer *d);
 ** DSC_ENOMEM with `why`. */
 dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *why);
 
+/* Takes this node out of service, to be called again and again by a loop that goes on serving: the first call announces
+** weight 0, `*over` becomes true `ms` after that: by then callers have seen it, and dsc_discoverer_stop() may follow.
+** Who is registered nowhere is over at once; a weight that is set again ends it. Owner's thread, in a frame. Fails:
+** DSC_ENOMEM with `why`. */
+dsc_err dsc_discoverer_drain(dsc_frame *frame, uint32_t ms, bool *over, dsc_why *why);
+
 /* Changes the own metadata; announced at once. Owner's thread, in a frame. Fails: DSC_EINVALID, DSC_ENOMEM with
 ** `why`. */
 dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why);

@@ -193,10 +193,27 @@ static void say_goodbye(dsc_discoverer *d, bool wait) {
   dsc_registry_unregister(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), wait && has_thread ? ms : 0);
 }
 
+/* True while a call may still end by itself; a stream waits for somebody to read it. */
+static bool has_calls(const dsc_discoverer *d) {
+  for (const dsc_link *link = d->calls.next; link != &d->calls; link = link->next)
+    if (DSC_LIST_ENTRY(link, const dsc_call, link)->wait != DSC_CALL_WAITS_STREAM) return true;
+  return false;
+}
+
+/* Lets calls that nobody waits for end, until the drain is over. */
+static void drain_calls(dsc_frame *frame) {
+  dsc_discoverer *d = frame->d;
+  while (has_calls(d) && dsc_clock_now_ms() < d->drain_until_ms && !dsc_discoverer_is_forked(d)) {
+    if (dsc_discoverer_run_once(frame, NULL, -1)) return;
+    dsc_discoverer_deliver(frame);
+  }
+}
+
 /* The rest of a stop, outside all frames: calls that are left end, then everything is shut. */
 static void finish_stop(dsc_discoverer *d, void *ctx) {
   dsc_frame frame = {.d = d, .ctx = ctx};
   d->frame = &frame;
+  drain_calls(&frame);
   dsc_call_break_all(d, DSC_ESTOPPED);
   dsc_call_drain(&frame, NULL);
   dsc_websocket_stop_all(&frame);

@@ -66,6 +66,7 @@ struct dsc_discoverer {
   uint32_t callbacks; /* host's callbacks on the stack */
   bool stopping, stopped;
   uint64_t drain_until_ms;
+  uint64_t standby_until_ms; /* dsc_discoverer_drain() has begun; 0: not */
   dsc_loop *loop;
   dsc_resolver *resolver;
   dsc_http *http;

@@ -24,7 +24,22 @@ dsc_err dsc_discoverer_set_weight(dsc_frame *frame, uint32_t weight, dsc_why *wh
   if (err) return err;
   if (weight > DSC_WEIGHT_MAX) return dsc_fail(why, DSC_EINVALID, "weight: %u is not in 0..%d", weight, DSC_WEIGHT_MAX);
   err = dsc_registry_set_weight(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr), weight);
+  if (!err && weight) d->standby_until_ms = 0;
   return err ? dsc_fail(why, err, "weight: %s", dsc_err_text(err)) : DSC_OK;
+}
+
+dsc_err dsc_discoverer_drain(dsc_frame *frame, uint32_t ms, bool *over, dsc_why *why) {
+  dsc_discoverer *d = frame->d;
+  uint64_t now_ms = dsc_clock_now_ms();
+  *over = !d->own_app;
+  if (!d->own_app) return DSC_OK;
+  if (!d->standby_until_ms) {
+    dsc_err err = dsc_discoverer_set_weight(frame, 0, why);
+    if (err) return err;
+    d->standby_until_ms = now_ms + ms;
+  }
+  *over = now_ms >= d->standby_until_ms;
+  return DSC_OK;
 }
 
 dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why) {

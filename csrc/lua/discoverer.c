@@ -100,6 +100,27 @@ static int discoverer_stop(lua_State *L) {
   return stop(L, drain_ms);
 }
 
+/* self [, seconds]: false while callers may not have seen yet that this node goes; then it stops and returns true. */
+static int discoverer_drain(lua_State *L) {
+  dsc_lua_frame frame;
+  dsc_why why = {""};
+  bool over = true;
+  dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
+  uint32_t ms = box->drain_ms;
+  dsc_err err = lua_isnoneornil(L, 2) ? DSC_OK : dsc_lua_options_time(L, 2, 2, "drain", &ms, &why);
+  if (err) return dsc_compat_fail(L, err, &why);
+  err = dsc_lua_discoverer_enter(L, 1, &frame, &why);
+  if (err == DSC_ESTOPPED) return dsc_compat_answer(L, DSC_OK, NULL);
+  if (!err) {
+    err = dsc_discoverer_drain(&frame.frame, ms, &over, &why);
+    dsc_lua_discoverer_leave(&frame);
+  }
+  if (err) return dsc_compat_fail(L, err, &why);
+  if (over) return stop(L, ms);
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
 static int discoverer_close(lua_State *L) {
   return stop(L, 0);
 }
@@ -189,6 +210,7 @@ void dsc_lua_discoverer_open(lua_State *L) {
       {"__gc", discoverer_gc}, {"__close", discoverer_close}, {"__tostring", discoverer_tostring}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"stop", discoverer_stop},
                                      {"close", discoverer_close},
+                                     {"drain", discoverer_drain},
                                      {"ready", discoverer_ready},
                                      {"wait", discoverer_wait},
                                      {"is_server", discoverer_is_server},

@@ -40,6 +40,7 @@ typedef struct dsc_lua_discoverer {
   bool has_route, has_next, has_response, has_logger, has_event;
   bool has_spare; /* DSC_U_SPARE is filled */
   uint32_t start_timeout_ms;
+  uint32_t drain_ms;             /* of drain() without a time: every caller has read the registry by then */
   size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
   uint32_t n_nodes, nodes_sweep; /* entries of DSC_U_NODES, and when to look for gone ones */
 } dsc_lua_discoverer;

@@ -60,6 +60,7 @@ static int open_discoverer(lua_State *L, dsc_str registry, dsc_str app, dsc_str 
   int self = lua_gettop(L);
   set_callbacks(L, self, &opts);
   box->start_timeout_ms = opts.core.start_timeout_ms;
+  box->drain_ms = opts.core.timing.resync_ms / 5 * 6; /* resync + 20 % */
   opts.core.registry = registry;
   dsc_hooks hooks = dsc_lua_hooks_get(box);
   opts.core.hooks = &hooks;

@@ -421,6 +421,14 @@ function discoverer:stats(format) end
 ---@return true? ok, string? message, discover.code? code
 function discoverer:stop(drain) end
 
+--- Takes a service out without losing a call: its loop calls it in every turn and goes on serving. The first call
+--- announces weight 0; once callers have seen that, it stops and returns true.
+---@param seconds? discover.time how long callers are served on, and then outgoing calls may take; default resync + 20 %
+---@return boolean|nil over
+---@return string? message
+---@return string? code "invalid", "forked"
+function discoverer:drain(seconds) end
+
 --- stop() without drain; also what `local d <close>` does.
 ---@return true
 function discoverer:close() end

@@ -2,7 +2,7 @@
 --
 --   local s = service.start{ app=, registry=, opts= }   -- lua-http; registers itself when registry is given
 --   s.addr s.port  s:count([what])  s:control{fail=503, delay=ms, times=n, path=}  s:reset()
---   s:stop([drain])  s:kill()  s:restart()  s:weight(n)  s.p (the proc)
+--   s:stop([drain])  s:drain([seconds])  s:kill()  s:restart()  s:weight(n)  s.p (the proc)
 --   local n = service.nginx{ ["/"] = "hello" }           -- fast static answers; n.addr n.port n:kill() n:connections()
 --
 -- Routes: /echo /name /status/<n> /slow?ms= /big?bytes= /digest /headers?name=value / , see service_main.lua.
@@ -95,6 +95,12 @@ end
 -- Lets it say goodbye and end.
 function methods:stop(drain)
   ask(self, "POST", "/stop", { drain = drain })
+  assert(self.p:wait(15), "the service does not end")
+end
+
+-- Lets it serve on until its callers have seen that it goes, and end.
+function methods:drain(seconds)
+  ask(self, "POST", "/drain", { seconds = seconds })
   assert(self.p:wait(15), "the service does not end")
 end
 

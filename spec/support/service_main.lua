@@ -116,7 +116,15 @@ function routes.stop(stream, request)
   os.exit(0)
 end
 
-local hidden = { count = true, control = true, reset = true, weight = true, stop = true }
+-- POST /drain {seconds=}: goes on serving until its callers have seen that it goes, then ends.
+function routes.drain(stream, request)
+  local seconds = request.body ~= "" and json.decode(request.body).seconds or nil
+  reply_json(stream, {})
+  while not discoverer:drain(seconds) do cqueues.sleep(0.02) end
+  os.exit(0)
+end
+
+local hidden = { count = true, control = true, reset = true, weight = true, stop = true, drain = true }
 
 local function controlled(stream, request)
   local control = state.control

@@ -216,6 +216,32 @@ TEST(a_stop_settles_and_tells) {
   close_host(&h, &p);
 }
 
+TEST(a_drain_lets_it_end) {
+  host h;
+  peer p;
+  note quick = {0}, held = {0};
+  open_host(&h, &p, script_hold);
+  dsc_future *first = begin_get(&h, "/quick", &quick), *second = begin_get(&h, "/hold", &held);
+  uint64_t start_ms = dsc_clock_now_ms();
+  dsc_discoverer_stop(h.d, &h, 500);
+  assert_true(dsc_clock_now_ms() - start_ms >= 490);
+  assert_int_equal(quick.told, 1);
+  assert_int_equal(quick.status, 200);
+  assert_int_equal(held.told, 1);
+  assert_int_equal(held.err, DSC_ESTOPPED);
+  dsc_future_free(first);
+  dsc_future_free(second);
+  close_host(&h, &p);
+  open_host(&h, &p, script_hold);
+  first = begin_get(&h, "/quick", NULL);
+  start_ms = dsc_clock_now_ms();
+  dsc_discoverer_stop(h.d, &h, 60000); /* no longer than the calls need */
+  assert_true(dsc_clock_now_ms() - start_ms < 30000);
+  assert_int_equal(dsc_future_result(first)->status, 200);
+  dsc_future_free(first);
+  close_host(&h, &p);
+}
+
 TEST(one_that_is_collected_tells_nobody) {
   host h;
   peer p;
@@ -527,6 +553,7 @@ int main(void) {
       cmocka_unit_test(a_forgotten_one_goes_on),
       cmocka_unit_test(what_is_wrong_is_in_the_result),
       cmocka_unit_test(a_stop_settles_and_tells),
+      cmocka_unit_test(a_drain_lets_it_end),
       cmocka_unit_test(one_that_is_collected_tells_nobody),
       cmocka_unit_test(waits_have_an_end),
       cmocka_unit_test(they_are_waited_for_with_their_own_discoverer),
