@@ -65,8 +65,6 @@ static dsc_err make(dsc_registry **made, dsc_registry_options *options, dsc_list
 
 dsc_err dsc_registry_open(dsc_registry **registry, dsc_registry_options *options, dsc_listener *listener,
                           dsc_why *why) {
-  if (options->config.kind == DSC_REGISTRY_CLUSTER)
-    return dsc_fail(why, DSC_EINVALID, "registry: this version does not speak redis+cluster:// yet");
   return dsc_registry_shared_open(registry, options, listener, why, make);
 }
 

@@ -77,7 +77,7 @@ static void delay(dsc_own *own, const dsc_store_answer *answer, const char *what
 
 static void fail_own(dsc_own *own, const dsc_store_answer *answer, const char *what) {
   /* a connection that went is made anew, and everything is due when it stands */
-  if (answer->refused || answer->err == DSC_ENOMEM) delay(own, answer, what);
+  if (answer->refused || answer->later || answer->err == DSC_ENOMEM) delay(own, answer, what);
 }
 
 static void succeed_own(dsc_own *own, uint64_t now) {

@@ -18,6 +18,7 @@
 #define MAX_METADATA     65536
 #define MAX_REAPS        1000 /* after one read */
 #define HOLD_MS          200
+#define LATER_MS         500
 #define NODES_PER_SECOND 100 /* a large app is read less often */
 
 /* A row that was seen dead. */
@@ -207,6 +208,14 @@ static void refuse_read(dsc_followed *app, const dsc_store_answer *answer) {
   }
 }
 
+/* A part of the registry is away: once more, but not at once. */
+static void put_off_read(dsc_followed *app, const dsc_store_answer *answer, uint64_t now) {
+  app->want_read = true;
+  app->hold_ms = now + dsc_random_jitter_ms(LATER_MS, 0.5);
+  snprintf(app->why, sizeof app->why, "%s", answer->why);
+  dsc_registry_read_forget_dead_locked(app);
+}
+
 static void on_read(void *ud, const dsc_store_answer *answer) {
   dsc_followed *app = ud;
   dsc_registry *r = app->registry;
@@ -219,12 +228,15 @@ static void on_read(void *ud, const dsc_store_answer *answer) {
       finish_read(app, answer, now);
     } else if (answer->refused) {
       refuse_read(app, answer);
+    } else if (answer->later) {
+      put_off_read(app, answer, now);
     } else {
       app->want_read = true;
     }
     dsc_registry_tell_change(r);
     /* after a broken connection the next read waits for the new one */
-    if (!answer->err || answer->refused) dsc_registry_run_arm_locked(r, dsc_registry_app_step_locked(app, now));
+    if (!answer->err || answer->refused || answer->later)
+      dsc_registry_run_arm_locked(r, dsc_registry_app_step_locked(app, now));
   }
   dsc_registry_app_unref_locked(app);
 }

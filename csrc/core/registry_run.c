@@ -169,6 +169,14 @@ static void on_state(void *ud, bool commands, bool messages, bool denied, const 
   tick_locked(r);
 }
 
+static void on_renewed(void *ud) {
+  dsc_registry *r = ud;
+  if (!r->commands) return;
+  dsc_registry_own_up_locked(r, false);
+  dsc_registry_app_state_changed_locked(r, true, false);
+  tick_locked(r);
+}
+
 /* ---- begin and end */
 
 static void at_end(void *ud) {
@@ -204,7 +212,8 @@ static dsc_err make_store(dsc_registry *r, dsc_why *why) {
                              .on_state = on_state,
                              .on_subscribed = dsc_registry_app_on_subscribed,
                              .on_refused = dsc_registry_app_on_refused,
-                             .on_message = dsc_registry_app_on_message};
+                             .on_message = dsc_registry_app_on_message,
+                             .on_renewed = on_renewed};
   if (r->config.kind == DSC_REGISTRY_MEMORY) {
     r->store = dsc_store_memory_new(dsc_str_of(r->config.name), &events);
   } else {

@@ -31,6 +31,7 @@ typedef struct dsc_store_answer {
   dsc_err err;  /* DSC_OK, DSC_EREGISTRY (the store refused), DSC_ECONNECT, DSC_ETIMEOUT, ... */
   bool refused; /* the store answered, with an error: asking again at once is of no use */
   bool denied;  /* ... because this user may not */
+  bool later;   /* it stands, but cannot say now: ask again in a while, nobody will tell when */
   const char *why;
   bool was_lost;             /* touch: the entry was gone and has been made again */
   bool found;                /* fetch: the key exists */
@@ -52,6 +53,8 @@ typedef struct dsc_store_events {
   /* `app` cannot be followed; a new `follow` tries again. */
   void (*on_refused)(void *ud, dsc_str app, const char *why);
   void (*on_message)(void *ud, dsc_str app, dsc_str text);
+  /* It stands, but a part of what it had may be lost: announce all again, and read. */
+  void (*on_renewed)(void *ud);
 } dsc_store_events;
 
 /* What a node is announced as. */
@@ -111,7 +114,8 @@ struct dsc_store {
 };
 
 /* Makes a store over Redis on `loop`, with two connections; the server is the one that `config` names, or the master
-** that its Sentinels name. `config` is borrowed as long as it lives, of `tls` (NULL:
+** that its Sentinels name. Over a Redis Cluster it has one connection to each node that is needed and one for messages.
+** `config` is borrowed as long as it lives, of `tls` (NULL:
 ** plain) it takes a reference, `lock` is the registry's. Loop's owner. Caller owns: ops->close(), then ops->destroy().
 ** Fails: NULL: out of memory. */
 dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config, dsc_tls *tls,

@@ -7,8 +7,9 @@
 ** tight loop.
 **
 ** What is sent on the commands' connection is in store_redis_op.c; who the master is where Sentinels know it, and that
-** the two then come and go together, in store_redis_sentinel.c.
-** Invariants: a channel is in the map while it is followed; SUBSCRIBEs under way hold references to theirs.
+** the two then come and go together, in store_redis_sentinel.c. With a Cluster the commands' side has no connection of
+** its own: commands go by net/cluster.h, and the node that messages come from is chosen in store_redis_cluster.c.
+** Which channels are subscribed to is in store_redis_channel.c.
 ** Threads: the loop's. Every callback takes the registry's lock, so that a store function and a callback never overlap.
 */
 #include "core/store_redis_impl.h"
@@ -26,131 +27,8 @@
 #define SILENCE_MS   3000 /* of the subscriber, before a PING */
 #define PONG_MS      5000
 
-struct channel {
-  /* constant */
-  redis_store *store;
-  /* under the registry's lock */
-  uint32_t refs;
-  bool followed, sent; /* sent: SUBSCRIBE went out on the present connection */
-  /* constant, last */
-  size_t n;
-  char name[]; /* CH_<app> */
-};
-
-static void subscribe(channel *c);
-
 void dsc_store_redis_tell_state(redis_store *store, bool denied, const char *why) {
   store->base.events.on_state(store->base.events.ud, store->commands.ready, store->messages.ready, denied, why);
-}
-
-/* ---- channels */
-
-static dsc_str channel_app(const channel *c) {
-  return (dsc_str){c->name + 3, c->n - 3};
-}
-
-static void unref_channel(channel *c) {
-  if (--c->refs == 0) dsc_mem_free(c);
-}
-
-static void on_subscribed(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
-  channel *c = ud;
-  redis_store *store = c->store;
-  pthread_mutex_lock(store->lock);
-  const dsc_redis_reply *reply = err ? NULL : replies[0];
-  (void)why;
-  (void)n;
-  if (reply && reply->type == DSC_REDIS_ERROR) {
-    store->errors++;
-    c->sent = false;
-    if (c->followed) store->base.events.on_refused(store->base.events.ud, channel_app(c), reply->str.p);
-  } else if (reply && reply->type != DSC_REDIS_ARRAY) {
-    if (store->messages.conn) dsc_redis_conn_close(store->messages.conn);
-  } else if (reply && c->followed) {
-    store->base.events.on_subscribed(store->base.events.ud, channel_app(c));
-  }
-  unref_channel(c);
-  pthread_mutex_unlock(store->lock);
-}
-
-/* Any answer will do. */
-static void on_ignored(void *ud, dsc_err err, const char *why, dsc_redis_reply **replies, size_t n) {
-  (void)ud;
-  (void)err;
-  (void)why;
-  (void)replies;
-  (void)n;
-}
-
-static dsc_err send_channel(channel *c, const char *word, dsc_redis_done done) {
-  dsc_str words[2] = {dsc_str_of(word), {c->name, c->n}};
-  dsc_redis_command command = {2, words};
-  c->store->sent++;
-  return dsc_redis_conn_send(c->store->messages.conn, &command, 1, done, c);
-}
-
-static void subscribe(channel *c) {
-  if (!c->store->messages.ready || c->sent) return;
-  c->refs++;
-  c->sent = true;
-  if (send_channel(c, "SUBSCRIBE", on_subscribed) == DSC_OK) return;
-  /* without memory for a command: begin anew, all channels are asked for again then */
-  c->refs--;
-  dsc_redis_conn_close(c->store->messages.conn);
-}
-
-static dsc_err redis_follow(dsc_store *base, dsc_str app) {
-  redis_store *store = (redis_store *)base;
-  channel *c = dsc_map_get(&store->channels, app);
-  if (!c) {
-    c = dsc_mem_zalloc(1, sizeof *c + app.n + 4);
-    if (!c) return DSC_ENOMEM;
-    c->store = store;
-    c->refs = 1;
-    c->followed = true;
-    c->n = app.n + 3;
-    memcpy(c->name, "CH_", 3);
-    memcpy(c->name + 3, app.p, app.n);
-    if (dsc_map_put(&store->channels, channel_app(c), c, NULL) != DSC_OK) {
-      dsc_mem_free(c);
-      return DSC_ENOMEM;
-    }
-  }
-  subscribe(c);
-  return DSC_OK;
-}
-
-static void redis_unfollow(dsc_store *base, dsc_str app) {
-  redis_store *store = (redis_store *)base;
-  channel *c = dsc_map_take(&store->channels, app);
-  if (!c) return;
-  c->followed = false;
-  if (c->sent && store->messages.ready) {
-    dsc_err err = send_channel(c, "UNSUBSCRIBE", on_ignored);
-    if (err) dsc_redis_conn_close(store->messages.conn);
-  }
-  unref_channel(c);
-}
-
-static void subscribe_all(redis_store *store) {
-  size_t at = 0;
-  channel *c;
-  while ((c = dsc_map_next(&store->channels, &at)) != NULL) {
-    c->sent = false;
-    subscribe(c);
-  }
-}
-
-static void on_message(void *ud, dsc_str name, dsc_str text) {
-  side *s = ud;
-  redis_store *store = s->store;
-  if (!dsc_str_starts(name, DSC_STR_LITERAL("CH_"))) return;
-  dsc_str app = {name.p + 3, name.n - 3};
-  pthread_mutex_lock(store->lock);
-  if (!store->closing && dsc_map_get(&store->channels, app)) {
-    store->base.events.on_message(store->base.events.ud, app, text);
-  }
-  pthread_mutex_unlock(store->lock);
 }
 
 /* ---- coming and going */
@@ -174,24 +52,26 @@ static void on_ready(void *ud) {
     s->ready = true;
     s->ready_ms = dsc_clock_now_ms();
     store->connects++;
-    if (s == &store->messages) subscribe_all(store);
+    if (s == &store->messages) dsc_store_redis_subscribe_all(store);
     if (store->sentinel) dsc_store_redis_sentinel_on_ready(store);
     dsc_store_redis_tell_state(store, false, "");
   }
   pthread_mutex_unlock(store->lock);
 }
 
+void dsc_store_redis_note_end(side *s) {
+  if (dsc_clock_now_ms() - s->ready_ms < STEADY_MS) return;
+  s->trouble_since_ms = 0;
+  s->tries = 0;
+}
+
 static void on_down(void *ud, dsc_redis_down down, const char *why) {
   side *s = ud;
   redis_store *store = s->store;
   pthread_mutex_lock(store->lock);
-  uint64_t now = dsc_clock_now_ms();
   s->conn = NULL;
   if (s->ready) store->disconnects++;
-  if (s->ready && now - s->ready_ms >= STEADY_MS) {
-    s->trouble_since_ms = 0;
-    s->tries = 0;
-  }
+  if (s->ready) dsc_store_redis_note_end(s);
   s->ready = false;
   bool denied = down == DSC_REDIS_DOWN_DENIED;
   if (store->closing) {
@@ -200,7 +80,9 @@ static void on_down(void *ud, dsc_redis_down down, const char *why) {
     dsc_store_redis_sentinel_on_down(store, denied, down == DSC_REDIS_DOWN_CLOSED ? "" : why);
   } else {
     dsc_timer_start(s->retry, dsc_store_redis_delay(s, denied));
-    dsc_store_redis_tell_state(store, denied, why);
+    /* that one node of a Cluster is gone is no news: another one will do */
+    bool other = store->cluster && !denied && s->tries < 3;
+    dsc_store_redis_tell_state(store, denied, other ? "" : why);
   }
   pthread_mutex_unlock(store->lock);
 }
@@ -213,10 +95,12 @@ static void on_retry(void *ud) {
   side *s = ud;
   redis_store *store = s->store;
   pthread_mutex_lock(store->lock);
-  if (store->closing) {
+  if (store->closing || s->conn) {
     /* not any more */
   } else if (store->sentinel) {
     dsc_store_redis_sentinel_connect(store);
+  } else if (store->cluster && s == &store->commands) {
+    dsc_cluster_start(store->cluster);
   } else {
     connect_side(s);
   }
@@ -248,9 +132,13 @@ static void introduce(redis_store *store, dsc_str app, dsc_str addr) {
   /* what Redis does not take in a name */
   for (char *at = store->who; *at; at++) *at = *at < '!' || *at > '~' ? '_' : *at;
   make_name(name, s);
+  if (store->cluster) {
+    dsc_cluster_set_name(store->cluster, name);
+    return;
+  }
   dsc_str words[3] = {DSC_STR_LITERAL("CLIENT"), DSC_STR_LITERAL("SETNAME"), dsc_str_of(name)};
   dsc_redis_command command = {3, words};
-  dsc_err err = dsc_redis_conn_send(s->conn, &command, 1, on_ignored, store);
+  dsc_err err = dsc_redis_conn_send(s->conn, &command, 1, dsc_store_redis_on_ignored, store);
   (void)err; /* a courtesy: without memory or the right it goes by its process alone */
 }
 
@@ -264,10 +152,15 @@ bool dsc_store_redis_open_side(side *s) {
   redis_store *store = s->store;
   bool subscriber = s == &store->messages, is_told = store->sentinel != NULL;
   char name[NAME_MAX_BYTES];
+  if (store->cluster && !dsc_store_redis_cluster_aim(store)) return false;
   make_name(name, s);
   dsc_redis_conn_options options = {
-      .host = is_told ? store->master.host : store->config->host,
-      .port = is_told ? store->master.port : store->config->port,
+      .host = is_told          ? store->master.host
+              : store->cluster ? store->heard.host
+                               : store->config->host,
+      .port = is_told          ? store->master.port
+              : store->cluster ? store->heard.port
+                               : store->config->port,
       .path = store->config->path,
       .tls = store->tls,
       .db = store->config->db,
@@ -280,7 +173,7 @@ bool dsc_store_redis_open_side(side *s) {
       .silence_ms = SILENCE_MS,
       .master_only = is_told,
   };
-  dsc_redis_conn_events events = {s, on_ready, on_message, on_down};
+  dsc_redis_conn_events events = {s, on_ready, dsc_store_redis_on_message, on_down};
   s->conn = dsc_redis_conn_open(store->loop, store->resolver, &options, &events);
   return s->conn != NULL;
 }
@@ -289,6 +182,10 @@ static dsc_err redis_start(dsc_store *base) {
   redis_store *store = (redis_store *)base;
   if (store->sentinel) {
     dsc_store_redis_sentinel_connect(store);
+    return DSC_OK;
+  }
+  if (store->cluster) {
+    dsc_cluster_start(store->cluster); /* messages follow, when it is known who is there */
     return DSC_OK;
   }
   connect_side(&store->commands);
@@ -308,28 +205,29 @@ static void redis_close(dsc_store *base) {
   close_side(&store->commands);
   close_side(&store->messages);
   if (store->sentinel) dsc_sentinel_close(store->sentinel);
+  if (store->cluster) dsc_cluster_close(store->cluster);
 }
 
 static bool redis_is_closed(dsc_store *base) {
   redis_store *store = (redis_store *)base;
   bool told = !store->sentinel || dsc_sentinel_is_closed(store->sentinel);
-  return told && !store->commands.conn && !store->messages.conn;
+  bool ended = !store->cluster || dsc_cluster_is_closed(store->cluster);
+  return told && ended && !store->commands.conn && !store->messages.conn;
 }
 
 static void redis_get_stats(dsc_store *base, dsc_store_stats *stats) {
   redis_store *store = (redis_store *)base;
   *stats = (dsc_store_stats){store->connects, store->disconnects, store->sent, store->errors};
+  if (store->cluster) dsc_cluster_count(store->cluster, &stats->connects, &stats->disconnects);
 }
 
 static void redis_free(dsc_store *base) {
   redis_store *store = (redis_store *)base;
-  size_t at = 0;
-  channel *c;
-  while ((c = dsc_map_next(&store->channels, &at)) != NULL) unref_channel(c);
-  dsc_map_clear(&store->channels);
+  dsc_store_redis_free_channels(store);
   dsc_timer_free(store->commands.retry);
   dsc_timer_free(store->messages.retry);
   dsc_store_redis_sentinel_free(store);
+  dsc_cluster_free(store->cluster);
   dsc_resolver_free(store->resolver);
   dsc_tls_unref(store->tls);
   dsc_mem_free(store);
@@ -345,8 +243,8 @@ static const dsc_store_ops redis_ops = {
     .read = dsc_store_redis_op_read,
     .fetch = dsc_store_redis_op_fetch,
     .reap = dsc_store_redis_op_reap,
-    .follow = redis_follow,
-    .unfollow = redis_unfollow,
+    .follow = dsc_store_redis_follow,
+    .unfollow = dsc_store_redis_unfollow,
     .get_stats = redis_get_stats,
     .close = redis_close,
     .is_closed = redis_is_closed,
@@ -357,6 +255,7 @@ dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config
                                const dsc_registry_timing *timing, pthread_mutex_t *lock,
                                const dsc_store_events *events) {
   redis_store *store = dsc_mem_zalloc(1, sizeof *store);
+  char name[NAME_MAX_BYTES];
   if (!store) return NULL;
   store->base = (dsc_store){&redis_ops, *events};
   store->loop = loop;
@@ -370,7 +269,10 @@ dsc_store *dsc_store_redis_new(dsc_loop *loop, const dsc_registry_config *config
   store->commands.retry = dsc_timer_new(loop, on_retry, &store->commands);
   store->messages.retry = dsc_timer_new(loop, on_retry, &store->messages);
   bool made = store->resolver && store->commands.retry && store->messages.retry;
-  if (made && dsc_store_redis_sentinel_init(store) == DSC_OK) return &store->base;
+  make_name(name, &store->commands);
+  if (made && dsc_store_redis_sentinel_init(store) == DSC_OK &&
+      dsc_store_redis_cluster_init(store, name, command_timeout(store->ttl_ms)) == DSC_OK)
+    return &store->base;
   redis_free(&store->base);
   return NULL;
 }

@@ -102,7 +102,7 @@ function discover.multipart(fields) end
 
 --- Registers `addr` under `app` and follows `opts.calls`. Waits up to `start_timeout` until both are done; with the
 --- registry down it returns the discoverer all the same and goes on trying.
----@param registry string? "redis://[user][:password]@host:port/db", "redis+sentinel://h1:p1,h2:p2/master/db", "host:port:password:db", "memory://name", "" or nil: none
+---@param registry string? "redis://[user][:password]@host:port/db", "redis+sentinel://h1:p1,h2:p2/master/db", "redis+cluster://h1:p1,h2:p2/", "host:port:password:db", "memory://name", "" or nil: none
 ---@param app string 1 to 255 bytes, no blanks
 ---@param addr string "host:port" as others reach it
 ---@param opts? discover.options

@@ -159,7 +159,7 @@ describe("#registry strings", function()
       ["redis://u:p%zz@h:1"] = "hexadecimal", ["redis://user@h:1"] = "without a password",
       ["redis://:pa/ss@h:1"] = false, ["redis://:pa?ss@h:1"] = false, [("x"):rep(9000)] = "8192", ["a b:6379"] = "host",
       ["redis+sentinel://h:1"] = "a master's name", ["redis+sentinel://h,:x/m"] = "host 2 of the list",
-      ["redis+cluster://h:1/2"] = "no database but 0", ["redis+cluster://h:1"] = "does not speak redis+cluster://",
+      ["redis+cluster://h:1/2"] = "no database but 0", ["redis+cluster://h:1,,"] = "host 2 of the list",
       ["unix://h/x"] = "unix:///run/redis.sock", ["redis://h?ca=/x"] = "rediss:// (TLS) only",
     } do
       if word then

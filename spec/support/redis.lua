@@ -1,12 +1,14 @@
 -- redis - private redis-servers for specs: on a free port, in a folder of their own, gone at the end.
 --
---   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port=, replica_of= }
+--   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port=, replica_of=,
+--     files={name=text} }
 --   r:url()  r:cli("HGETALL", "app")  r:hash("app")
 --   r:kill() r:pause() r:resume() r:stop() r:start() r:restart()  r:save()
 --
--- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix, sentinel; or the option `over`. The specs'
--- own commands always go over the plain port. With sentinel every server gets a replica, and three Sentinels of this
--- process name it as the master; they never put the replica in its place, since specs come back to the same server.
+-- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix, sentinel, cluster; or the option `over`.
+-- The specs' own commands always go over the plain port. With sentinel every server gets a replica, and three Sentinels
+-- of this process name it as the master; they never put the replica in its place, since specs come back to the same
+-- server. With cluster it is a Cluster of three servers instead, see cluster.lua.
 local certs = require "spec.support.certs"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
@@ -20,6 +22,9 @@ local meta = { __index = methods }
 -- Starts a server and waits until it answers. Fields: host, port, addr, db, dir, password, p (the process).
 function redis.start(options)
   options = options or {}
+  if (options.over or os.getenv "DISCOVER_TEST_REDIS") == "cluster" then
+    return require "spec.support.cluster".start(options)
+  end
   local r = setmetatable({
     options = options, host = "127.0.0.1", port = options.port or port.free(), db = options.db or 15,
     dir = proc.tmpdir(), password = options.password,
@@ -27,7 +32,7 @@ function redis.start(options)
   r.addr = r.host .. ":" .. r.port
   r.over = options.over or os.getenv "DISCOVER_TEST_REDIS" or "plain"
   assert(({ plain = true, tls = true, unix = true, sentinel = true })[r.over],
-    "DISCOVER_TEST_REDIS is plain, tls, unix or sentinel")
+    "DISCOVER_TEST_REDIS is plain, tls, unix, sentinel or cluster")
   if r.over == "tls" then r.tls_port = port.free() end
   if options.acl then
     -- With an ACL file the default user is whatever the file says: keep one for the specs themselves.
@@ -36,6 +41,7 @@ function redis.start(options)
     for _, line in ipairs(options.acl) do lines[#lines + 1] = line .. (r.over == "sentinel" and " +role" or "") end
     proc.write_file(r.dir .. "/users.acl", table.concat(lines, "\n") .. "\n")
   end
+  for name, text in pairs(options.files or {}) do proc.write_file(r.dir .. "/" .. name, text) end
   r:start()
   if r.over == "sentinel" then
     local trio = require "spec.support.sentinel".shared()
@@ -322,5 +328,7 @@ function methods:subscribe(channel)
 
   return s
 end
+
+redis.methods = methods
 
 return redis
