@@ -39,7 +39,7 @@ uint64_t dsc_store_redis_delay(side *s, bool denied) {
   if (s->trouble_since_ms == 0) s->trouble_since_ms = now;
   if (now - s->trouble_since_ms >= TROUBLE_MS) return dsc_random_jitter_ms(5000, 0.2);
   /* wide from the first try on: all clients of a server lose it in the same moment */
-  uint64_t top = s->tries == 0 ? FIRST_TOP_MS : 2000;
+  uint64_t top = s->tries < 3 ? FIRST_TOP_MS : 2000;
   s->tries++;
   return dsc_random_between_ms(100, top);
 }
