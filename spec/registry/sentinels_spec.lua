@@ -99,10 +99,16 @@ describe("Sentinels", function()
     end)
 
     it("that the master wants other credentials", function()
+      g.master:cli("ACL", "LOG", "RESET")
       local why, log = trouble(g:url{ user = "bob", password = "hunter2" })
       assert.matches("the master " .. g.master.addr .. ": WRONGPASS", why, 1, true)
       assert.matches("refuses the credentials", log)
       assert.is_nil(log:find("hunter2", 1, true))
+      -- Both connections were refused; the next try is in 30 s.
+      wait.pass(1)
+      local tries = 0
+      for _, entry in ipairs(g.master:cli("ACL", "LOG")) do tries = tries + entry[2] end
+      assert.is_true(tries <= 2, tries)
     end)
   end)
 
@@ -173,6 +179,18 @@ describe("Sentinels", function()
       assert.equal(2, d:stats().registry.connects)
       assert.is_true(d:stats().registry.up)
     end)
+  end)
+
+  it("are asked again at once when their master takes no writes", function()
+    local tired = keep(scripted.redis{ ROLE = "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+      SETEX = "-READONLY You can't write against a read only replica.\r\n", SUBSCRIBE = "silent" })
+    local fake = naming(tired.host, tired.port)
+    local d = start(g:url{ hosts = fake.addr }, { start_timeout = 0 })
+    tired:wait(function() return tired:connections() >= 6 end, 10)
+    -- Each time both connections are dropped after one refusal.
+    assert.is_true(#tired:commands "SETEX" <= tired:connections())
+    assert.is_true(d:stats().registry.disconnects >= 2)
+    assert.is_false(d:registered())
   end)
 
   it("that come late are found", function()
