@@ -205,6 +205,85 @@ describe("unloading", function()
       ]])
     end)
 
+    -- What a state is busy with when it is closed; `d`, `async` and `slow` are there.
+    local BUSY = {
+      ["calls in flight"] = "for _ = 1, 20 do async:get('svc', '/slow') end d:poll()",
+      ["calls in flight that somebody waits for"] = [[
+        for i = 1, 20 do
+          local f = async:get("svc", "/slow")
+          if i % 2 == 0 then f:on(function() error "nobody is told any more" end) end
+          coroutine.wrap(function() f:await() error "nor woken" end)()
+        end
+        d:poll() ]],
+      ["calls that have ended and were not told"] = [[
+        for _ = 1, 20 do async:get("svc", "/"):on(function() end) end
+        local last = async:get("svc", "/")
+        coroutine.wrap(function() last:await() end)()
+        while not last:ready() do d:get("svc", "/") end ]],
+      ["streams and uploads half done"] = [[
+        local n = 0
+        local function reader() n = n + 1 return n < 3 and ("x"):rep(1000) or "" end
+        kept = { d:request{ method = "GET", app = "svc", path = "/", stream = true } }
+        kept[2] = async:request{ method = "POST", app = "svc", path = "/slow", data = reader,
+                                 progress = function() end, key = "k" }
+        kept[3] = async:request{ method = "GET", app = "svc", path = "/slow", stream = true }
+        d:poll(0.01) ]],
+      ["a WebSocket that is being opened"] = "async:open('svc', '/slow'):on(function() end) d:poll(0.01)",
+      ["canceled ones"] = [[
+        for _ = 1, 10 do
+          local f = async:get("svc", "/slow")
+          f:on(function() end)
+          f:cancel()
+        end ]],
+    }
+
+    for name, code in pairs(BUSY) do
+      it("closed with " .. name .. " #core", function()
+        clean(STATES .. ([[
+          local prepare = ("url, slow = %%q, %%q "):format(url, slow) .. %q
+          local busy = %q
+          for round = 1, 4 do
+            local s = state()
+            local ok, why = s:run(prepare .. busy .. " return true")
+            assert(ok == true, why)
+            s:close()
+          end
+          print "done"
+        ]]):format([[
+          d = assert(discover.open(url, { shared = true, log_level = "off" }))
+          assert(d:set_node("svc", slow, 1))
+          async = d:async()
+        ]], code))
+      end)
+    end
+
+    it("in many threads, with futures pending in a shared registry #core", function()
+      clean(("local inner = %q "):format([[
+        local discover = require "discover"
+        for round = 1, 5 do
+          local d = assert(discover.start(url, "web", "127.0.0.1:1", { shared = true, log_level = "off" }))
+          d:set_node("svc", slow, 1)
+          local async = d:async()
+          for i = 1, 10 do
+            async:get("svc", i % 2 == 0 and "/slow" or "/"):on(function() end)
+          end
+          local res = d:get("svc", "/")
+          assert(res.ok, tostring(res))
+          d:poll()
+          if round % 2 == 0 then d:stop() end
+          d, async = nil, nil
+          if round % 3 == 0 then collectgarbage() end
+        end
+      ]]) .. [[
+        local code = ("package.path, package.cpath = %q, %q "):format(package.path, package.cpath)
+          .. ("local url, slow = %q, %q "):format(url, slow) .. inner
+        local codes = {}
+        for i = 1, 6 do codes[i] = code end
+        assert(native.threads((unpack or table.unpack)(codes)))
+        print "done"
+      ]])
+    end)
+
     it("with the package forgotten and required again", function()
       clean [[
         for _ = 1, 5 do
@@ -222,5 +301,46 @@ describe("unloading", function()
         print "done"
       ]]
     end)
+  end)
+
+  describe("os.exit in a callback:", function()
+    local CALLBACKS = {
+      route = "d:set_route(leave) d:get('svc', '/')",
+      ["a balancer's next"] = "d:set_load_balancer{ next = leave } d:get('svc', '/')",
+      ["a balancer's response"] = "d:set_load_balancer{ response = leave } d:get('svc', '/')",
+      logger = "d:set_logger(leave) d:get('svc', '/')",
+      ["a caller's logger"] = "d:new_caller(nil, leave):get('svc', '/')",
+      on_event = "d:on_event(leave) d:set_node('svc', slow, 0) d:poll()",
+      ["a future's on"] = "d:async():get('svc', '/'):on(leave) while true do d:poll(1) end",
+      ["a coroutine that awaits"] = [[
+        coroutine.wrap(function() d:async():get("svc", "/"):await() leave() end)()
+        while true do d:poll(1) end ]],
+      progress = "d:request{ method = 'GET', app = 'svc', path = '/', progress = leave }",
+      reader = "d:post('svc', '/', leave)",
+      ["a route of a call that is not waited for"] = "d:set_route(leave) d:async():get('svc', '/')",
+      ["with others in flight"] = [[
+        for _ = 1, 10 do d:async():get("svc", "/slow") end
+        d:async():get("svc", "/"):on(leave)
+        while true do d:poll(1) end ]],
+    }
+
+    for name, code in pairs(CALLBACKS) do
+      for how, exit in pairs { ["at once"] = "os.exit(5)", ["closing the state"] = "os.exit(5, true)" } do
+        it(name .. ", " .. how, function()
+          local run = native.run(([[
+            local slow = %q
+            d = assert(discover.start(%q, "web", "127.0.0.1:1", { log_level = "info", logger = function() end }))
+            d:set_node("svc", slow, 1)
+            local function leave() %s end
+            %s
+            print "it came back"
+          ]]):format(slow.addr, r:url(), exit, code), { timeout = 15 })
+          assert.equal(0, run.signal, run.err)
+          assert.equal("", run.out)
+          assert.equal(5, run.code, run.err)
+          gone()
+        end)
+      end
+    end
   end)
 end)
