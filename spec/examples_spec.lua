@@ -121,6 +121,22 @@ describe("examples #api", function()
     assert.same({}, r:hash "easy")
   end)
 
+  it("futures: all, any, coroutines", function()
+    local text = output("futures", { r:url() })
+    assert.matches("all\t10 of 10 answered\n", text)
+    assert.matches("any\tresult%(200 ", text)
+    for name = 1, 2 do assert.matches("coroutine " .. name .. "\t200\t200\n", text) end
+    local failed = output("futures", { redis.start():url() })
+    assert.matches("all\t0 of 10 answered\n", failed)
+    assert.matches("coroutine 1\tno_node\tno_node\n", failed)
+  end)
+
+  it("game_loop: a tick never waits", function()
+    assert.matches("^60 ticks, 30 saved, 0 failed, [%d.]+ ms", output("game_loop", { r:url(), "60" }))
+    local empty = redis.start()
+    assert.matches("^20 ticks, 0 saved, 10 failed, [%d.]+ ms", output("game_loop", { empty:url(), "20" }))
+  end)
+
   it("websocket, websocket_echo: a conversation", function()
     local p, where = serve("websocket_echo", { r:url() })
     local text = output("websocket", { r:url() })
