@@ -91,6 +91,7 @@ typedef struct dsc_options {
   bool has_log_level;
   dsc_log_level log_level; /* else: warn for the default sink, info for the host's */
   bool signals, shared;
+  bool verify_push;       /* believe a message of the registry only after reading it */
   const dsc_hooks *hooks; /* NULL: none yet; the registry may log before a later dsc_discoverer_set_hooks() */
 } dsc_options;
 

@@ -80,7 +80,10 @@ static dsc_err copy_options(dsc_discoverer *d, const dsc_options *options) {
 }
 
 static dsc_err open_registry(dsc_discoverer *d, const dsc_options *options, dsc_why *why) {
-  dsc_registry_options registry = {.timing = options->timing, .shared = options->shared, .signals = options->signals};
+  dsc_registry_options registry = {.timing = options->timing,
+                                   .shared = options->shared,
+                                   .signals = options->signals,
+                                   .verify_push = options->verify_push};
   dsc_err err = dsc_registry_timing_check(&registry.timing, why);
   if (err) return err;
   err = dsc_registry_config_parse(&registry.config, options->registry, options->user, options->password, why);

@@ -34,6 +34,7 @@ static dsc_registry *new_registry(const dsc_registry_options *options) {
   r->timing = options->timing;
   r->shared = options->shared;
   /* without a thread nothing of it outlives the process: the signal's own action will do */
+  r->verify_push = options->verify_push;
   r->signals = options->signals && dsc_registry_kind_has_servers(options->config.kind);
   r->generation = dsc_fork_generation();
   r->lock = options->config.kind == DSC_REGISTRY_MEMORY ? dsc_store_memory_lock() : &r->own_lock;

@@ -24,7 +24,8 @@ typedef struct dsc_registry_options {
   dsc_registry_config config; /* moved into the registry by dsc_registry_open(), emptied on success */
   dsc_registry_timing timing;
   bool shared;
-  bool signals; /* SIGINT and SIGTERM: say goodbye, then end the process as that signal does */
+  bool verify_push; /* messages are believed only after a read */
+  bool signals;     /* SIGINT and SIGTERM: say goodbye, then end the process as that signal does */
 } dsc_registry_options;
 
 /* One holder's ear. Called under the registry's listener lock: no call back into the registry, no waiting. */

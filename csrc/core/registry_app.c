@@ -27,6 +27,7 @@ dsc_followed *dsc_registry_app_open_locked(dsc_registry *r, dsc_str name) {
   app->n = name.n;
   memcpy(app->name, name.p, name.n);
   dsc_map_init(&app->dead);
+  dsc_map_init(&app->byes);
   if (dsc_map_put(&r->apps, app_name(app), app, NULL) == DSC_OK) return app;
   dsc_mem_free(app);
   return NULL;
@@ -35,6 +36,7 @@ dsc_followed *dsc_registry_app_open_locked(dsc_registry *r, dsc_str name) {
 void dsc_registry_app_unref_locked(dsc_followed *app) {
   if (--app->refs > 0) return;
   dsc_registry_read_forget_dead_locked(app);
+  dsc_registry_verify_forget_locked(app);
   dsc_table_unref(app->table);
   dsc_mem_free(app);
 }
@@ -185,8 +187,12 @@ void dsc_registry_app_on_message(void *ud, dsc_str name, dsc_str text) {
   /* whatever follows an address and is no weight is a goodbye: peers send a bare address */
   if (!dsc_registry_read_weight(rest, &weight)) weight = 0;
   dsc_own *own = weight == 0 ? dsc_registry_own_find_locked(r, name, dsc_str_of(addr.text)) : NULL;
-  if (app->table) apply_message(app, &addr, weight);
-  if (app->table && weight > 0) dsc_registry_read_node_locked(app, first);
+  if (app->table && r->verify_push) {
+    dsc_registry_verify_message_locked(app, &addr, weight, dsc_clock_now_ms());
+  } else if (app->table) {
+    apply_message(app, &addr, weight);
+    if (weight > 0) dsc_registry_read_node_locked(app, first);
+  }
   if (own) dsc_registry_run_arm_locked(r, dsc_registry_own_heard_goodbye_locked(own, dsc_clock_now_ms()));
 }
 

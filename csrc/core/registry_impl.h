@@ -73,6 +73,7 @@ typedef struct dsc_followed {
   uint64_t hold_ms;             /* no read before; 0: at once */
   uint32_t round;               /* of reads, to find dead rows that went */
   dsc_map dead;                 /* address -> dead row */
+  dsc_map byes;                 /* address -> who said goodbye and is looked for, see registry_verify.c */
   char why[192];                /* the last trouble */
   /* constant, last */
   size_t n;
@@ -85,7 +86,7 @@ struct dsc_registry {
   /* constant */
   dsc_registry_config config;
   dsc_registry_timing timing;
-  bool shared, signals;
+  bool shared, signals, verify_push;
   uint32_t generation;
   dsc_directory *directory;
   dsc_loop *loop;        /* NULL: no thread */
@@ -268,5 +269,17 @@ void dsc_registry_shared_expire(dsc_registry *r, uint64_t now);
 
 /* The goodbye after a signal is done; the last registry re-raises it. Loop's thread, without the lock. */
 void dsc_registry_shared_goodbye_done(dsc_registry *r);
+
+/* registry_verify.c: a message that is not believed by itself: the app is read soon. Under lock. */
+void dsc_registry_verify_message_locked(dsc_followed *app, const dsc_addr *addr, uint32_t weight, uint64_t now);
+
+/* A read of the app is sent: it answers what was said until now. Under lock. */
+void dsc_registry_verify_begin_locked(dsc_followed *app);
+
+/* It was read: who said goodbye and has no living row is gone. Under lock. */
+void dsc_registry_verify_end_locked(dsc_followed *app, const dsc_store_row *rows, size_t n);
+
+/* Forgets what was said. Under lock. */
+void dsc_registry_verify_forget_locked(dsc_followed *app);
 
 #endif

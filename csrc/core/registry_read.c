@@ -193,6 +193,7 @@ static void finish_read(dsc_followed *app, const dsc_store_answer *answer, uint6
   app->refused = false;
   if (!app->want_read) app->refresh = false;
   app->why[0] = '\0';
+  dsc_registry_verify_end_locked(app, answer->rows, answer->n);
   judge_dead(app, answer->rows, answer->n, now);
   dsc_registry_read_sweep_locked(app, now);
 }
@@ -247,6 +248,7 @@ void dsc_registry_read_begin_locked(dsc_followed *app, uint64_t now) {
   app->want_read = false;
   app->refs++;
   dsc_table_read_begin(app->table);
+  dsc_registry_verify_begin_locked(app);
   if (store->ops->read(store, app_name(app), on_read, app) == DSC_OK) return;
   app->reading = false;
   app->want_read = true;

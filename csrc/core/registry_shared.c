@@ -130,6 +130,7 @@ static const char *first_difference(const dsc_registry *r, const dsc_registry_op
   if (r->timing.resync_ms != options->timing.resync_ms) return "resync";
   if (r->timing.stale_grace_ms != options->timing.stale_grace_ms) return "stale_grace";
   if (r->signals != options->signals) return "signals";
+  if (r->verify_push != options->verify_push) return "verify_push";
   if (r->config.connect_timeout_ms != options->config.connect_timeout_ms) return "connectTimeout";
   if (!same_text(r->config.user, options->config.user)) return "username";
   if (!dsc_secret_same(r->config.password, options->config.password)) return "password";

@@ -32,6 +32,7 @@ static const dsc_lua_option new_options[] = {{"weight", DSC_OPTION_COUNT, AT(wei
                                              {"stale_grace", DSC_OPTION_TIME, AT(core.timing.stale_grace_ms), 0, 0},
                                              {"start_timeout", DSC_OPTION_TIME, AT(core.start_timeout_ms), 0, 0},
                                              {"signals", DSC_OPTION_BOOL, AT(core.signals), 0, 0},
+                                             {"verify_push", DSC_OPTION_BOOL, AT(core.verify_push), 0, 0},
                                              {"shared", DSC_OPTION_BOOL, AT(core.shared), 0, 0},
                                              {"username", DSC_OPTION_TEXT, AT(core.user), 0, 0},
                                              {"password", DSC_OPTION_OTHER, 0, 0, 0},

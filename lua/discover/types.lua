@@ -66,6 +66,7 @@ local discover = {}
 ---@field resync? discover.time default 10, 0.1 to 3600
 ---@field stale_grace? discover.time default 30
 ---@field start_timeout? discover.time how long start waits; default 3; 0: not at all
+---@field verify_push? boolean a message counts only if the hash, read again, says so too; default false
 ---@field signals? boolean SIGINT and SIGTERM unregister, then end the process; default false
 ---@field shared? boolean share registry and nodes with all discoverers of this process and registry string
 ---@field username? string
