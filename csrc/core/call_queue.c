@@ -143,6 +143,7 @@ static dsc_err pick(dsc_frame *frame, dsc_call *call) {
   const dsc_call_config *config = call->config;
   dsc_choice choice = {.addr = call->request->node,
                        .repeatable = call->step.repeatable,
+                       .probed = config->probe != NULL,
                        .slot_ms = call->request->timeout_ms ? call->request->timeout_ms : config->timeout_ms,
                        .node_limit = config->max_in_flight_per_node};
   dsc_why why = {{0}};

@@ -21,10 +21,7 @@ void dsc_options_defaults(dsc_options *options) {
 
 static void on_event(void *ud, const dsc_event *event) {
   dsc_discoverer *d = ud;
-  if (event->kind == DSC_EVENT_ISOLATED) {
-    atomic_store(&d->isolated, true);
-    dsc_notices_ring(&d->notices);
-  }
+  if (event->kind == DSC_EVENT_ISOLATED) dsc_discoverer_note_isolated(d);
   dsc_notices_event(&d->notices, event);
 }
 
@@ -115,6 +112,7 @@ static void release(dsc_discoverer *d) {
   dsc_loop_fd_free(d->fd);
   for (dsc_link *link; (link = dsc_list_pop(&d->told));) dsc_mem_free(DSC_LIST_ENTRY(link, dsc_notice, link));
   dsc_notices_fini(&d->notices);
+  pthread_mutex_destroy(&d->prober_lock);
   dsc_mem_free(d);
 }
 
@@ -129,6 +127,7 @@ dsc_err dsc_discoverer_new(dsc_discoverer **out, const dsc_options *options, dsc
   dsc_map_init(&d->marks);
   dsc_map_init(&d->picks);
   dsc_map_init(&d->gates);
+  pthread_mutex_init(&d->prober_lock, NULL);
   dsc_list_init(&d->mark_list);
   dsc_list_init(&d->ready);
   dsc_list_init(&d->calls);
@@ -180,6 +179,7 @@ static void shut(dsc_discoverer *d, bool wait) {
   d->ws = NULL;
   d->resolver = NULL;
   d->loop = NULL;
+  dsc_discoverer_end_prober(d);
   dsc_discoverer_clear_marks(d);
   dsc_discoverer_clear_picks(d);
   if (wait) d->last_stats = dsc_discoverer_stats(d);

@@ -90,6 +90,7 @@ static dsc_err configure_app(dsc_discoverer *d, dsc_str app, dsc_app_entry *entr
   if (err) return err;
   if (!entry && !(entry = add_entry(d, app))) err = no_memory(why);
   if (!err) err = follow_entry(d, entry, why);
+  if (!err) err = dsc_discoverer_set_probe(d, app, config, tls, why);
   if (err)
     dsc_tls_unref(tls);
   else
@@ -100,13 +101,18 @@ static dsc_err configure_app(dsc_discoverer *d, dsc_str app, dsc_app_entry *entr
 static dsc_err configure_default(dsc_discoverer *d, dsc_call_config *config, dsc_why *why) {
   dsc_tls *tls;
   dsc_err err = make_tls(&tls, DSC_STR_LITERAL("*"), config, why);
-  if (!err) set_config(d, &d->default_config, &d->default_tls, config, tls);
+  if (err) return err;
+  err = dsc_discoverer_set_probe(d, DSC_STR_LITERAL("*"), config, tls, why);
+  if (err)
+    dsc_tls_unref(tls);
+  else
+    set_config(d, &d->default_config, &d->default_tls, config, tls);
   return err;
 }
 
 /* An equal config may name files that were renewed: they are looked at again. Returns DSC_OK with `*renewed` when they
 ** made another setting. */
-static dsc_err renew_tls(dsc_discoverer *d, dsc_str app, const dsc_call_config *config, dsc_tls **place, bool *renewed,
+static dsc_err renew_tls(dsc_discoverer *d, dsc_str app, dsc_call_config *config, dsc_tls **place, bool *renewed,
                          dsc_why *why) {
   dsc_tls *tls;
   dsc_err err = make_tls(&tls, app, config, why);
@@ -115,7 +121,7 @@ static dsc_err renew_tls(dsc_discoverer *d, dsc_str app, const dsc_call_config *
   dsc_tls_unref(*renewed ? *place : tls);
   *place = *renewed ? tls : *place;
   if (*renewed) dsc_discoverer_clear_picks(d);
-  return DSC_OK;
+  return *renewed ? dsc_discoverer_set_probe(d, app, config, tls, why) : DSC_OK;
 }
 
 dsc_err dsc_discoverer_configure(dsc_frame *frame, dsc_str app, dsc_call_config *config, bool *changed, dsc_why *why) {

@@ -16,6 +16,7 @@ static dsc_pick make_pick(const dsc_discoverer *d, const dsc_app_client *ac, con
                     .key = ac->key,
                     .has_key = ac->has_key,
                     .repeatable = choice->repeatable,
+                    .probed = choice->probed,
                     .slot_ms = choice->slot_ms,
                     .node_limit = choice->node_limit};
 }

@@ -13,6 +13,7 @@
 #include "core/app_client_impl.h"
 #include "core/discover.h"
 #include "core/notices.h"
+#include "core/prober.h"
 #include "core/registry.h"
 #include "core/stats_impl.h"
 #include "net/http.h"
@@ -94,6 +95,9 @@ struct dsc_discoverer {
   atomic_bool isolated; /* some node was, since the owner last looked, see discoverer_isolated.c */
   atomic_bool changed;  /* the registry rang since the calls last looked */
   dsc_notices notices;
+  /* under prober_lock; changed by the owner's thread alone */
+  pthread_mutex_t prober_lock;
+  dsc_prober *prober; /* NULL: no config has a probe */
 };
 
 struct dsc_call;
@@ -177,6 +181,7 @@ dsc_err dsc_discoverer_look_up(dsc_discoverer *d, dsc_str app, dsc_table **table
 typedef struct dsc_choice {
   dsc_str addr; /* not empty: that node */
   bool repeatable;
+  bool probed;         /* in the background */
   uint32_t slot_ms;    /* how long a probe slot is held */
   uint32_t node_limit; /* max_in_flight_per_node; 0: none */
 } dsc_choice;
@@ -191,6 +196,16 @@ dsc_err dsc_discoverer_choose(dsc_frame *frame, dsc_app_client *ac, dsc_table *t
 ** discoverer's. In a frame, owner's thread. */
 void dsc_discoverer_log_attempt(dsc_frame *frame, const dsc_request *request, const dsc_app_client *ac, dsc_str node,
                                 dsc_err err, int status, double seconds, const char *why, dsc_str request_id);
+
+/* discoverer_isolated.c: tells the prober of a config before it is set; makes the prober with the first one that has a
+** `probe`. Owner's thread. Fails: DSC_ENOMEM, DSC_EIO with `why`. */
+dsc_err dsc_discoverer_set_probe(dsc_discoverer *d, dsc_str app, dsc_call_config *config, dsc_tls *tls, dsc_why *why);
+
+/* discoverer_isolated.c: a node was isolated. Any thread. */
+void dsc_discoverer_note_isolated(dsc_discoverer *d);
+
+/* discoverer_isolated.c: ends the prober, before the registry is left. Owner's thread. */
+void dsc_discoverer_end_prober(dsc_discoverer *d);
 
 /* Closes the connections that are kept alive to nodes that were isolated since it last looked. Owner's thread, outside
 ** the loop's run. */

@@ -164,6 +164,7 @@ static dsc_err find_choice(dsc_discoverer *d, dsc_str app, dsc_choice *choice, d
   if (!config) return dsc_fail(why, DSC_ENOMEM, "%s", dsc_err_text(DSC_ENOMEM));
   choice->repeatable = true;
   choice->slot_ms = config->deadline_ms;
+  choice->probed = config->probe != NULL;
   choice->node_limit = config->max_in_flight_per_node;
   dsc_call_config_unref(config);
   return DSC_OK;
@@ -216,6 +217,7 @@ static bool pick_found(dsc_discoverer *d, dsc_str app, dsc_str key, dsc_node **n
                    .repeatable = true,
                    .slot_ms = f->choice.slot_ms,
                    .node_limit = f->choice.node_limit,
+                   .probed = f->choice.probed,
                    .has_key = key.p != NULL};
   if (pick.has_key) pick.key = dsc_str_hash(key);
   bool is_probe;

@@ -22,11 +22,12 @@ typedef struct dsc_pick {
   const dsc_balancer_ops *balancer; /* NULL: least_used */
   dsc_node *const *tried;           /* never picked again; borrowed */
   size_t n_tried;
-  uint64_t key;               /* hash: dsc_str_hash() of the request's key */
-  bool has_key;               /* without one the table takes least_used in place of `hash` */
-  bool repeatable;            /* may be a probe while other nodes are usable */
-  uint32_t slot_ms;           /* how long a probe slot is held */
-  uint32_t node_limit;        /* nodes with so many in flight are as good as tried; 0: no limit */
+  uint64_t key;        /* hash: dsc_str_hash() of the request's key */
+  bool has_key;        /* without one the table takes least_used in place of `hash` */
+  bool repeatable;     /* may be a probe while other nodes are usable */
+  bool probed;         /* isolated nodes are probed in the background: a call is the probe only without a usable node */
+  uint32_t slot_ms;    /* how long a probe slot is held */
+  uint32_t node_limit; /* nodes with so many in flight are as good as tried; 0: no limit */
   const dsc_sparing *sparing; /* the table's own: spared nodes are as good as tried; NULL: they are not */
 } dsc_pick;
 

@@ -97,6 +97,11 @@ dsc_node *dsc_table_pick(dsc_table *table, const dsc_pick *pick, bool *is_probe)
 ** if one is due. Any thread. Fails: NULL. */
 dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pick, bool *is_probe);
 
+/* Takes the probe slot of an isolated node whose probe is due, for `slot_ms`, and counts it as a pick. Any thread.
+** Caller owns one reference and must call dsc_table_done() once, as the probe. Fails: NULL: none is due; `*next_ms`:
+** when the next one may be, UINT64_MAX: none is isolated. */
+dsc_node *dsc_table_pick_probe(dsc_table *table, uint32_t slot_ms, uint64_t *next_ms);
+
 /* True when a node that was not tried can't be picked because of `pick->node_limit` alone: any usable one (isolated
 ** ones count only without a usable one), or with `addr` not empty that one. Any thread. */
 bool dsc_table_is_full(dsc_table *table, dsc_str addr, const dsc_pick *pick);

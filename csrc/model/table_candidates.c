@@ -14,7 +14,7 @@ void dsc_table_hold(dsc_table *table, dsc_node *node) {
 
 static bool is_usable_locked(const dsc_node *node, const dsc_pick *pick, uint64_t now_ms) {
   if (node->in_picker) return true;
-  return dsc_table_has_locked(node) && pick->repeatable && dsc_health_probe_due(&node->health, now_ms);
+  return dsc_table_has_locked(node) && pick->repeatable && !pick->probed && dsc_health_probe_due(&node->health, now_ms);
 }
 
 /* Marks with `wanted` which of `all` may be chosen; returns how many. */

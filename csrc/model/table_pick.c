@@ -95,13 +95,14 @@ static dsc_node *ask_gently_locked(dsc_table *table, const dsc_pick *pick, int *
 
 static dsc_node *choose_locked(dsc_table *table, const dsc_pick *pick, int *index, bool *is_probe) {
   bool some_isolated = !dsc_list_empty(&table->isolated);
-  dsc_node *node = some_isolated && pick->repeatable ? take_probe_locked(table, pick) : NULL;
+  bool eager = pick->repeatable && !pick->probed;
+  dsc_node *node = some_isolated && eager ? take_probe_locked(table, pick) : NULL;
   if ((*is_probe = node != NULL)) return node;
   node = ask_gently_locked(table, pick, index);
   /* nodes that are only busy are waited for: no call goes to an isolated one for their sake */
   if (node || !some_isolated || dsc_table_is_full_locked(table, pick)) return node;
   *index = NOT_PICKED_BY_A_BALANCER;
-  if (!pick->repeatable) node = take_probe_locked(table, pick);
+  if (!eager) node = take_probe_locked(table, pick);
   if ((*is_probe = node != NULL)) return node;
   return scan_isolated_locked(table, pick);
 }
@@ -146,6 +147,17 @@ dsc_node *dsc_table_pick_addr(dsc_table *table, dsc_str addr, const dsc_pick *pi
     if (*is_probe) begin_probe_locked(table, node, pick, now_ms);
   }
   if (node) count_locked(table, node, NOT_PICKED_BY_A_BALANCER);
+  dsc_table_unlock(table, &trash);
+  return node;
+}
+
+dsc_node *dsc_table_pick_probe(dsc_table *table, uint32_t slot_ms, uint64_t *next_ms) {
+  dsc_table_trash trash;
+  dsc_pick pick = {.slot_ms = slot_ms};
+  dsc_table_lock(table, &trash);
+  dsc_node *node = dsc_list_empty(&table->isolated) ? NULL : take_probe_locked(table, &pick);
+  if (node) count_locked(table, node, NOT_PICKED_BY_A_BALANCER);
+  *next_ms = dsc_list_empty(&table->isolated) ? UINT64_MAX : table->probe_at_ms;
   dsc_table_unlock(table, &trash);
   return node;
 }

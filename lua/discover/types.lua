@@ -47,7 +47,7 @@ local discover = {}
 ---@field max_in_flight? integer calls of this discoverer to the app at once; 0, the default: no limit
 ---@field max_in_flight_per_node? integer nodes with so many in flight are not picked; 0, the default: no limit
 ---@field queue? integer calls that may wait for these limits, others end `overload`; default 0
----@field probe? string a later version
+---@field probe? string a path: isolated nodes are asked for it in the background, so that they come back without traffic
 
 --- Options of start, open and new.
 ---@class discover.options
