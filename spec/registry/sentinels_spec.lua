@@ -303,8 +303,7 @@ describe("Sentinels", function()
     g.sentinels[1]:pause()
     g.sentinels[1].paused = true
     wait.until_true(function() return watched_by(g.sentinels[2]) or watched_by(g.sentinels[3]) end, 15, "another watch")
-    assert(g.sentinels[2]:call("SENTINEL", "FAILOVER", g.name))
-    g:await_master(g.replica)
+    assert.equal(g.replica, g:failover(2))
     wait.until_true(function()
       return g.replica:cli("CLIENT", "LIST"):find "discover%-commands"
     end, 10, "the move")

@@ -7,7 +7,7 @@
 --   local g = sentinel.group{ down_after=1000, password=, acl=, sentinels={...}, tls=true }
 --   g:url{ user=, password=, query="a=b" }   g.master  g.replica   (objects of redis.lua; who began as what)
 --   g:await_master(r)   waits until all Sentinels that live name r, and r says so itself
---   g:failover()        by hand; returns who is the master then
+--   g:failover([i])     by hand, on the i-th Sentinel; returns who is the master then
 --   g:kill()
 --
 -- sentinel.shared() are three of this process, for every Redis that is started with DISCOVER_TEST_REDIS=sentinel.
@@ -220,10 +220,12 @@ function group:await_replica(r, seconds)
   end, seconds or 30, "the replica")
 end
 
--- Has a failover made; waits until all agree. Returns who is the master now, and who was.
-function group:failover()
-  local before = self.sentinels[1]:names(self.name)
-  assert(self.sentinels[1]:call("SENTINEL", "FAILOVER", self.name))
+-- Has a failover made by a Sentinel (the first); waits until all agree. Returns who is the master now, and who was.
+function group:failover(i)
+  local by = self.sentinels[i or 1]
+  local before = by:names(self.name)
+  -- It may need a moment to think well of the replica, and says so.
+  wait.until_true(function() return by:call("SENTINEL", "FAILOVER", self.name) end, 20, "a failover to begin")
   local new, old = self.master, self.replica
   if before == self:addr_of(self.master) then new, old = self.replica, self.master end
   self:await_master(new)
