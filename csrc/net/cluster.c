@@ -123,14 +123,18 @@ static void on_named(void *ud, dsc_err err, const char *why, dsc_redis_reply **r
   (void)n;
 }
 
+void dsc_cluster_introduce(dsc_cluster_node *node) {
+  dsc_str words[] = {DSC_STR_LITERAL("CLIENT"), DSC_STR_LITERAL("SETNAME"), dsc_str_of(node->cluster->name)};
+  dsc_redis_command command = {3, words};
+  dsc_err err = dsc_redis_conn_send(node->conn, &command, 1, on_named, node);
+  (void)err; /* a courtesy */
+}
+
 void dsc_cluster_set_name(dsc_cluster *c, const char *name) {
   snprintf(c->name, sizeof c->name, "%s", name);
-  dsc_str words[] = {DSC_STR_LITERAL("CLIENT"), DSC_STR_LITERAL("SETNAME"), dsc_str_of(c->name)};
-  dsc_redis_command command = {3, words};
-  for (size_t i = 0; i < c->n_nodes; i++) {
-    dsc_err err = c->nodes[i]->ready ? dsc_redis_conn_send(c->nodes[i]->conn, &command, 1, on_named, c) : DSC_OK;
-    (void)err; /* a courtesy */
-  }
+  c->name_round++;
+  for (size_t i = 0; i < c->n_nodes; i++)
+    if (c->nodes[i]->ready) dsc_cluster_introduce(c->nodes[i]);
 }
 
 void dsc_cluster_count(const dsc_cluster *c, uint64_t *connects, uint64_t *disconnects) {

@@ -23,14 +23,15 @@ typedef struct dsc_cluster_node {
   /* loop's thread only */
   dsc_redis_conn *conn; /* NULL: none */
   bool ready;
-  bool is_listed;    /* of the Cluster: it is in the last map */
-  bool serves;       /* some slot */
-  bool was_lost;     /* was ready, then went; not ready since */
-  uint32_t failed;   /* the last round in which it could not tell the map */
-  uint32_t tries;    /* that failed in a row */
-  uint64_t retry_ms; /* not connected to before that, for commands */
-  dsc_link pending;  /* commands that wait to be sent to it */
-  size_t in_flight;  /* pipelines */
+  bool is_listed;      /* of the Cluster: it is in the last map */
+  bool serves;         /* some slot */
+  bool was_lost;       /* was ready, then went; not ready since */
+  uint32_t failed;     /* the last round in which it could not tell the map */
+  uint32_t tries;      /* that failed in a row */
+  uint64_t retry_ms;   /* not connected to before that, for commands */
+  dsc_link pending;    /* commands that wait to be sent to it */
+  size_t in_flight;    /* pipelines */
+  uint32_t name_round; /* of the name that the connection began with */
 } dsc_cluster_node;
 
 /* Commands that were given together. */
@@ -76,6 +77,7 @@ struct dsc_cluster {
   dsc_timer *timer;
   /* loop's thread only */
   char name[DSC_CLUSTER_NAME_MAX];
+  uint32_t name_round; /* counts names */
   dsc_cluster_node *nodes[DSC_CLUSTER_MAX_NODES];
   size_t n_nodes;
   dsc_cluster_node *owner[DSC_CLUSTER_SLOTS]; /* NULL: nobody */
@@ -98,6 +100,9 @@ struct dsc_cluster {
 };
 
 /* ---- cluster.c */
+
+/* Tells a node that is ready the present name. Loop thread. */
+void dsc_cluster_introduce(dsc_cluster_node *node);
 
 /* Sees to it that what is due will be done: soon, if something waits. Loop thread. */
 void dsc_cluster_arm(dsc_cluster *c);

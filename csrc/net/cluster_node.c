@@ -54,6 +54,7 @@ static void on_ready(void *ud) {
   bool renewed = node->was_lost && c->up && !c->searching;
   if (node->was_lost && c->searching) c->renewed = true; /* told with the map */
   node->was_lost = false;
+  if (node->name_round != c->name_round) dsc_cluster_introduce(node);
   dsc_cluster_flush(node);
   dsc_cluster_ask_map(c);
   if (renewed) c->events.on_renewed(c->events.ud);
@@ -107,6 +108,7 @@ static bool open_conn(dsc_cluster_node *node) {
       .connect_timeout_ms = c->connect_timeout_ms,
       .command_timeout_ms = c->command_timeout_ms,
   };
+  node->name_round = c->name_round;
   dsc_redis_conn_events events = {node, on_ready, on_message, on_down};
   node->conn = dsc_redis_conn_open(c->loop, c->resolver, &options, &events);
   return node->conn != NULL;

@@ -22,7 +22,7 @@ local function times(more)
   return options
 end
 
-describe("#registry an outage of Redis", function()
+describe("#registry #cluster an outage of Redis", function()
   local r, services, l, all
 
   setup(function()
@@ -75,7 +75,8 @@ describe("#registry an outage of Redis", function()
     r:stop()
     during(OUTAGE)
     r:start()
-    assert.same({}, r:keys())
+    -- A Cluster takes no writes for two seconds, and somebody was first when start() says that it is well.
+    if r.over ~= "cluster" then assert.same({}, r:keys()) end
     all_well(12)
   end)
 

@@ -7,7 +7,7 @@ local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
-describe("#registry restart", function()
+describe("#registry #cluster restart", function()
   local r, app
 
   setup(function() r = redis.start() end)

@@ -110,7 +110,7 @@ describe("#registry shared", function()
     a:stop()
     assert.is_true(b:registered())
     wait.holds(function() return r:hash("web")[ADDR] == "30" end, 0.2, "the registration")
-    assert.same({}, channel:messages())
+    for _, text in ipairs(channel:messages()) do assert.not_matches(" 0$", text) end
     b:stop()
     assert.equal(ADDR .. " 0", channel:wait(" 0$", 1))
     assert.same({}, r:keys())

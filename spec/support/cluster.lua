@@ -177,22 +177,30 @@ local function ask_all(self, ...)
   return join(answers)
 end
 
--- Runs one command; see redis.lua.
-function methods:cli(name, key, ...)
-  if ALL[name] then return ask_all(self, name, key, ...) end
-  local node = self.last or self:any()
+local function ask_one(self, ...)
+  local node = self:any()
   for _ = 1, 5 do
-    local reply, why = node:cli(name, key, ...)
+    local reply, why = node:cli(...)
     local number = reply == nil and type(why) == "string" and why:match "^MOVED %d+ .*:(%d+)$"
-    if not number then
-      if reply == nil and (why == "closed" or why == "timeout") then self.last = nil end
-      return reply, why
-    end
+    if not number then return reply, why end
     for _, other in ipairs(self.nodes) do
       if other.port == tonumber(number) then node = other end
     end
   end
   return nil, "too many redirects"
+end
+
+-- Runs one command; see redis.lua.
+function methods:cli(name, ...)
+  if ALL[name] then return ask_all(self, name, ...) end
+  if name ~= "DEL" then return ask_one(self, name, ...) end
+  local deleted = 0
+  for i = 1, select("#", ...) do
+    local n, why = ask_one(self, name, (select(i, ...)))
+    if not n then return nil, why end
+    deleted = deleted + n
+  end
+  return deleted
 end
 
 function methods:keys(pattern)
@@ -254,17 +262,20 @@ function methods:restart(keep)
   return self:start()
 end
 
--- What all servers are told, server by server; see redis.lua.
+-- What all servers are told; see redis.lua.
 function methods:monitor()
   local all = {}
   for i, node in ipairs(self.nodes) do all[i] = node:monitor() end
   local m = {}
 
+  -- In the order in which they were carried out, whichever server did it.
   function m.lines(_, pattern)
-    local list = {}
+    local seen, list = {}, {}
     for _, one in ipairs(all) do
-      for _, line in ipairs(one:lines(pattern)) do list[#list + 1] = line end
+      for i, line in ipairs(one:lines(pattern)) do seen[#seen + 1] = { line = line, time = one.times[i] } end
     end
+    table.sort(seen, function(a, b) return a.time < b.time end)
+    for i, entry in ipairs(seen) do list[i] = entry.line end
     return list
   end
 

@@ -267,16 +267,20 @@ function methods:monitor()
       local theirs = self.over == "sentinel" and (line:find "__sentinel__" or line:find '"sentinel%-' or
         line:find '%[0 %S+ "PING"' or line:find '"INFO"$' or line:find '"REPLCONF"' or line:find '"PSYNC"')
       for word in line:gsub("^[^\"]*", "", 1):gmatch '"([^"]*)"' do words[#words + 1] = word end
-      if not theirs then seen[#seen + 1] = table.concat(words, " ") end
+      if not theirs then seen[#seen + 1] = { text = table.concat(words, " "), time = tonumber(line:match "^%+?([%d.]+)") or 0 } end
     end
   end
 
-  -- All commands so far, those matching a Lua pattern only if one is given.
+  -- All commands so far, those matching a Lua pattern only if one is given; m.times: when they were carried out.
   function m.lines(_, pattern)
     drain()
     local list = {}
-    for _, line in ipairs(seen) do
-      if not pattern or line:find(pattern) then list[#list + 1] = line end
+    m.times = {}
+    for _, entry in ipairs(seen) do
+      if not pattern or entry.text:find(pattern) then
+        list[#list + 1] = entry.text
+        m.times[#list] = entry.time
+      end
     end
     return list
   end
