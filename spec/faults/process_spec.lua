@@ -187,7 +187,8 @@ describe("fork", function()
               if i %% 20 == 0 then mine:stop() end
             end
             if i %% 5 == 0 then d, e, passing = nil, nil, nil collectgarbage() end
-            if i %% 2 == 0 then os.exit(0, i %% 4 == 0) end
+            -- What is the parent's is forgotten, not freed: a leak to those who count.
+            if i %% 2 == 0 and not os.getenv "DISCOVER_TEST_LOADER" then os.exit(0, i %% 4 == 0) end
             native._exit(0)
           end
           children[#children + 1] = pid
