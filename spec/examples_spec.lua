@@ -149,6 +149,16 @@ describe("examples #api", function()
     p:wait(10)
   end)
 
+  -- No busy wait: in two idle seconds hardly a poll. No missed wake-up: every call is answered.
+  for _, name in ipairs{ "loop_cqueues", "loop_luv", "loop_socket" } do
+    it(name, function()
+      local text = output(name, { r:url(), "1000" })
+      assert.is_true(tonumber(text:match "idle: (%d+) polls\n") <= 10, text)
+      local polls = tonumber(text:match "1000 calls: (%d+) polls\n")
+      assert.is_true(polls <= 4000, text)
+    end)
+  end
+
   it("all are short, and all are here", function()
     local source = proc.read_file(proc.root() .. "/spec/examples_spec.lua")
     for name in proc.shell("ls examples/*.lua"):gmatch "examples/([%w_]+)%.lua" do

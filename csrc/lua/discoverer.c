@@ -230,5 +230,6 @@ void dsc_lua_discoverer_open(lua_State *L) {
   dsc_compat_set_funcs(L, dsc_lua_calls_methods);
   dsc_compat_set_funcs(L, dsc_lua_discoverer_node_methods);
   dsc_compat_set_funcs(L, dsc_lua_discoverer_setup_methods);
+  dsc_compat_set_funcs(L, dsc_lua_discoverer_loop_methods);
   lua_pop(L, 1);
 }

@@ -39,6 +39,8 @@ typedef struct dsc_lua_discoverer {
   dsc_discoverer *d; /* NULL: never opened or collected */
   bool has_route, has_next, has_response, has_logger, has_event;
   bool has_spare; /* DSC_U_SPARE is filled */
+  bool has_fd;    /* `fd` is set */
+  int fd;         /* of d:pollfd() */
   uint32_t start_timeout_ms;
   uint32_t drain_ms;             /* of drain() without a time: every caller has read the registry by then */
   size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
@@ -89,6 +91,7 @@ int dsc_lua_discoverer_new(lua_State *L);
 /* The methods that other files give to the type. */
 extern const luaL_Reg dsc_lua_discoverer_node_methods[];  /* nodes and apps */
 extern const luaL_Reg dsc_lua_discoverer_setup_methods[]; /* callbacks and settings */
+extern const luaL_Reg dsc_lua_discoverer_loop_methods[];  /* the loops of others */
 
 /* d:poll([timeout]), d:poll{timeout=, max=, budget=}. Owner's thread. */
 int dsc_lua_discoverer_poll(lua_State *L);

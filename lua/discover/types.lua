@@ -333,6 +333,25 @@ function discoverer:async() end
 ---@return string? code "stopped", "forked", "invalid"
 function discoverer:poll(how) end
 
+--- A descriptor that is readable whenever poll() has something to do, by input or by time: for cqueues, luv, epoll; only to
+--- be waited for. It is made at the first use, stays the same and open as long as the discoverer, and is readable for good
+--- once that has stopped.
+---@return integer? fd, string? message, discover.code? code "stopped" (and never asked before), "forked", "io"
+function discoverer:pollfd() end
+
+--- The same, by the name that LuaSocket's select asks for.
+---@return integer? fd, string? message, discover.code? code
+function discoverer:getfd() end
+
+--- What cqueues shall wait for.
+---@return "r"
+function discoverer:events() end
+
+--- Seconds until poll() has something to do without any input, 0: now (also once stopped), nil: never. pollfd() covers it:
+--- only cqueues asks.
+---@return number? seconds
+function discoverer:timeout() end
+
 --- Chooses a node for a call made elsewhere; never waits. Counts it as used and in flight until node:done() or the app's deadline.
 ---@param app string
 ---@param request? table for the balancer; its `key` is that of "hash"
