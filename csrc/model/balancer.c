@@ -32,7 +32,7 @@ int dsc_balancer_index(const dsc_balancer_ops *ops) {
   return DSC_BALANCER_LEAST_USED;
 }
 
-bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node) {
+bool dsc_balancer_is_barred(const dsc_pick *pick, const dsc_node *node) {
   if (pick->sparing && dsc_table_is_spared(pick->sparing, node)) return true;
   if (pick->node_limit && dsc_node_in_flight(node) >= pick->node_limit) return true;
   for (size_t i = 0; i < pick->n_tried; i++)

@@ -82,9 +82,13 @@ int dsc_balancer_index(const dsc_balancer_ops *ops);
 /* table_spared.c: true when a node is spared now. Under the table's lock. */
 bool dsc_table_is_spared(const dsc_sparing *sparing, const dsc_node *node);
 
-/* True when `node` is among the tried ones of `pick`, has as much in flight as it allows, or is
-** spared. Any thread. */
-bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node);
+/* The slow part of dsc_balancer_is_tried(). Under the table's lock. */
+bool dsc_balancer_is_barred(const dsc_pick *pick, const dsc_node *node);
+
+/* True when `node` is among the tried ones of `pick`, has as much in flight as it allows, or is spared. Any thread. */
+static inline bool dsc_balancer_is_tried(const dsc_pick *pick, const dsc_node *node) {
+  return (pick->n_tried || pick->node_limit || pick->sparing) && dsc_balancer_is_barred(pick, node);
+}
 
 extern const dsc_balancer_ops dsc_balancer_least_used;
 extern const dsc_balancer_ops dsc_balancer_round_robin;
