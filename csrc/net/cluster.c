@@ -146,6 +146,7 @@ void dsc_cluster_close(dsc_cluster *c) {
   if (c->closing) return;
   c->closing = true;
   for (size_t i = 0; i < c->n_nodes; i++) dsc_cluster_disconnect(c->nodes[i]);
+  c->ticking = false; /* what was put aside ends in the next round of the loop, not when a tick would be due */
   dsc_cluster_arm(c);
 }
 
