@@ -79,6 +79,7 @@ static void take_outcome(dsc_future *f) {
 }
 
 void dsc_future_settle(dsc_frame *frame, dsc_future *f) {
+  f->canceled = f->call->step.err == DSC_ECANCELED;
   f->call = NULL;
   take_outcome(f);
   f->ready = true;
@@ -286,8 +287,9 @@ bool dsc_future_cancel(dsc_frame *frame, dsc_future *f) {
   dsc_call_make_ready(call);
   f->pins++;
   dsc_call_drain(frame, call);
+  bool canceled = !f->ready || f->canceled; /* an answer that had come and was not looked at yet stays */
   unpin(f);
-  return true;
+  return canceled;
 }
 
 void dsc_future_free(dsc_future *f) {

@@ -28,10 +28,9 @@ typedef struct dsc_future dsc_future;
 ** the discoverer, cancel and free futures, this one too. May not jump out. */
 typedef void (*dsc_future_fn)(void *ctx, void *ud, dsc_future *future);
 
-/* Starts a call and does not wait. Strings, headers and body of `request` are copied; its  of its
+/* Starts a call and does not wait. Strings, headers and body of `request` are copied, of its
 ** `source` a reference is taken; `ud` and what on_progress and on_log need are borrowed until it is ready (of a stream:
-** until that ends). `stream`:
-** it is ready when the headers of the answer that counts are there. Owner's thread, in a frame; runs the route at once,
+** until that ends). `stream`: it is ready when the headers of the answer that counts are there. Owner's thread, in a frame; runs the route at once,
 ** nothing else of the host's. Caller owns: dsc_future_free(). What is wrong with the call is in its result, which may
 ** be ready at once. Fails: NULL: out of memory. */
 dsc_future *dsc_discoverer_async(struct dsc_frame *frame, const struct dsc_request *request, bool stream);
@@ -73,8 +72,8 @@ dsc_stream *dsc_future_take_stream(dsc_future *future);
 dsc_err dsc_future_take_websocket(dsc_future *future, dsc_websocket **ws, dsc_why *why);
 
 /* Settles a future that is not ready with DSC_ECANCELED: its attempt is broken off, the node is not blamed. Inside a
-** callback of its own call it is settled when that returns. Owner's thread, in a frame. Returns false when it was ready
-** already, or its discoverer has gone. */
+** callback of its own call it is settled when that returns; an answer that is there by then stays. Owner's thread, in a
+** frame. Returns false when it was ready already or its answer had come, or its discoverer has gone. */
 bool dsc_future_cancel(struct dsc_frame *frame, dsc_future *future);
 
 /* Runs the loop until `future` is ready, at most `timeout_ms` (negative: no limit); dispatches, unless it is called

@@ -30,7 +30,7 @@ struct dsc_future {
   bool is_opening;
   dsc_err open_err;
   dsc_why open_why;
-  bool ready, forgotten;
+  bool ready, canceled, forgotten;
   dsc_future_fn fn, on_settled;
   void *fn_ud, *settled_ud;
   unsigned pins; /* callbacks of it on the stack */

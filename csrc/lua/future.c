@@ -49,7 +49,7 @@ void dsc_lua_future_let_go(lua_State *L, int u, const dsc_lua_future *box) {
 dsc_lua_future *dsc_lua_future_push(lua_State *L, int u, int value) {
   dsc_lua_future *box = lua_newuserdata(L, sizeof *box);
   *box = (dsc_lua_future){0};
-  lua_createtable(L, DSC_FUTURE_ASKED, 0);
+  lua_createtable(L, DSC_FUTURE_TOLD, 0);
   lua_pushvalue(L, u);
   lua_rawseti(L, -2, DSC_FUTURE_U);
   lua_pushvalue(L, value);

@@ -21,7 +21,8 @@ struct dsc_lua_ac;
 enum {
   DSC_FUTURE_U = 1, /* the discoverer's user value */
   DSC_FUTURE_VALUE, /* the userdata of the result, or of the WebSocket */
-  DSC_FUTURE_ASKED  /* a list of functions and coroutines, or nil */
+  DSC_FUTURE_ASKED, /* a list of functions and coroutines, of these also list[coroutine] = place; or nil */
+  DSC_FUTURE_TOLD   /* that list while it is gone through */
 };
 
 typedef struct dsc_lua_future {
@@ -72,8 +73,8 @@ void dsc_lua_future_let_go(lua_State *L, int u, const dsc_lua_future *box);
 /* future_tell.c: f:on(fn). Owner's thread. */
 int dsc_lua_future_on(lua_State *L);
 
-/* future_tell.c: for await in Lua: asks that the running coroutine is resumed; false: it is ready. Owner's thread.
-** Raises: outside of a coroutine. */
+/* future_tell.c: for await in Lua: asks that the running coroutine is resumed; false: it is ready, and the coroutine
+** goes on by itself, so what it asked for is taken back. Owner's thread. Raises: outside of a coroutine. */
 int dsc_lua_future_park(lua_State *L);
 
 /* Returns the value of a ready future: for await in Lua. Owner's thread. Raises: it is not ready. */

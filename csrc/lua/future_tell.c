@@ -2,7 +2,8 @@
 ** future_tell.c - who asked for a future (functions by `on`, coroutines by `await`), and how they are told.
 **
 ** They are told by a method that dispatches, each in protected mode: what one raises is logged, the others are told all
-** the same. A coroutine that is not suspended any more, or was resumed by somebody else and ended, is passed over.
+** the same. A coroutine that is not suspended any more, or was resumed by somebody else and went on, is passed over: it
+** may be suspended for another reason by now.
 ** Threads: that of the lua_State.
 */
 #include "lua/future.h"
@@ -63,6 +64,8 @@ static void tell(lua_State *L, void *ud) {
   lua_rawgeti(L, 3, DSC_FUTURE_ASKED);
   lua_pushnil(L);
   lua_rawseti(L, 3, DSC_FUTURE_ASKED);
+  lua_pushvalue(L, 4);
+  lua_rawseti(L, 3, DSC_FUTURE_TOLD);
   box->asked = false;
   dsc_lua_future_let_go(L, 1, box);
   if (!lua_istable(L, 4)) return;
@@ -73,9 +76,13 @@ static void tell(lua_State *L, void *ud) {
     lua_rawgeti(L, 4, i);
     if (lua_isthread(L, -1))
       resume_one(L);
-    else
+    else if (lua_isfunction(L, -1))
       call_one(L, 5, last - n + 1, last);
+    else
+      lua_pop(L, 1); /* withdrawn */
   }
+  lua_pushnil(L);
+  lua_rawseti(L, 3, DSC_FUTURE_TOLD);
 }
 
 static void on_told(void *ctx, void *ud, dsc_future *f) {
@@ -86,15 +93,42 @@ static void on_told(void *ctx, void *ud, dsc_future *f) {
     dsc_lua_hooks_report(lua_touserdata(at->L, at->self), "callback: on", why.text);
 }
 
-/* True when the value at `index` is in the list on top already: a coroutine asks again after each false alarm. */
-static bool is_listed(lua_State *L, int index) {
-  for (int i = (int)lua_rawlen(L, -1); i >= 1; i--) {
-    lua_rawgeti(L, -1, i);
-    bool same = lua_rawequal(L, -1, index);
+/* Pushes the place of the value at `index` in the list on top; nil: it is not there, or is a function. */
+static void push_place(lua_State *L, int index) {
+  lua_pushvalue(L, index);
+  lua_rawget(L, -2);
+}
+
+/* Appends the value at `index` to the list on top: a coroutine once, for it asks again after each false alarm. */
+static void append(lua_State *L, int index) {
+  int n = (int)lua_rawlen(L, -1) + 1;
+  push_place(L, index);
+  bool is_listed = lua_isthread(L, index) && !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (is_listed) return;
+  lua_pushvalue(L, index);
+  lua_rawseti(L, -2, n);
+  if (!lua_isthread(L, index)) return;
+  lua_pushvalue(L, index);
+  lua_pushinteger(L, n);
+  lua_rawset(L, -3);
+}
+
+/* Strikes the coroutine at `index` from the list in a slot of the future at index 1. */
+static void withdraw(lua_State *L, int index, int slot) {
+  dsc_compat_get_user(L, 1);
+  lua_rawgeti(L, -1, slot);
+  if (lua_istable(L, -1)) {
+    push_place(L, index);
+    int place = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
-    if (same) return true;
+    lua_pushboolean(L, 0);
+    if (place)
+      lua_rawseti(L, -2, place);
+    else
+      lua_pop(L, 1);
   }
-  return false;
+  lua_pop(L, 2);
 }
 
 /* Appends the value at `index` to those who asked for the future at index 1. */
@@ -109,9 +143,7 @@ static void ask(lua_State *L, dsc_lua_future *box, int index) {
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, DSC_FUTURE_ASKED);
   }
-  if (lua_isthread(L, index) && is_listed(L, index)) return;
-  lua_pushvalue(L, index);
-  lua_rawseti(L, -2, (int)lua_rawlen(L, -2) + 1);
+  append(L, index);
   dsc_lua_future_hold(L, 1);
   box->asked = true;
   dsc_lua_future_push_owner(L, 1);
@@ -132,12 +164,15 @@ int dsc_lua_future_on(lua_State *L) {
 int dsc_lua_future_park(lua_State *L) {
   dsc_lua_future *box = dsc_lua_future_check(L, 1);
   lua_settop(L, 1);
-  if (dsc_lua_future_is_ready(box)) {
-    lua_pushboolean(L, 0);
-    return 1;
+  bool is_main = lua_pushthread(L), is_ready = dsc_lua_future_is_ready(box);
+  if (is_ready) {
+    withdraw(L, 2, DSC_FUTURE_ASKED);
+    withdraw(L, 2, DSC_FUTURE_TOLD);
+  } else if (is_main) {
+    return luaL_error(L, "await: outside of a coroutine; wait() is for that");
+  } else {
+    ask(L, box, 2);
   }
-  if (lua_pushthread(L)) return luaL_error(L, "await: outside of a coroutine; wait() is for that");
-  ask(L, box, 2);
-  lua_pushboolean(L, 1);
+  lua_pushboolean(L, !is_ready);
   return 1;
 }

@@ -634,7 +634,7 @@ function future:await() end
 function future:on(fn) end
 
 --- Ends it with `canceled`; the node is not blamed. Whoever asked is told by the next poll.
----@return boolean canceled false: it was over already
+---@return boolean canceled false: it was over, or its answer had come; in a callback of its own call: asked for, no more
 function future:cancel() end
 
 ---@class discover.result
