@@ -30,9 +30,9 @@ typedef void (*dsc_future_fn)(void *ctx, void *ud, dsc_future *future);
 
 /* Starts a call and does not wait. Strings, headers and body of `request` are copied, of its `source` a reference is
 ** taken; `ud` and what on_progress and on_log need are borrowed until it is ready (of a stream: until that ends).
-** `stream`: it is ready when the headers of the answer that counts are there. Owner's thread, in a frame; runs the route
-** at once, nothing else of the host's. Caller owns: dsc_future_free(). What is wrong with the call is in its result,
-** which may be ready at once. Fails: NULL: out of memory. */
+** `stream`: it is ready when the headers of the answer that counts are there. Owner's thread, in a frame; runs the
+** route at once, nothing else of the host's. Caller owns: dsc_future_free(). What is wrong with the call is in its
+** result, which may be ready at once. Fails: NULL: out of memory. */
 dsc_future *dsc_discoverer_async(struct dsc_frame *frame, const struct dsc_request *request, bool stream);
 
 /* Starts to open a WebSocket: `request` and `options` as for dsc_websocket_open(), copied as by dsc_discoverer_async().
