@@ -20,6 +20,10 @@ elseif(DISCOVER_SANITIZE)
   message(FATAL_ERROR "DISCOVER_SANITIZE is \"${DISCOVER_SANITIZE}\"; known are: address, thread")
 endif()
 
+if(DISCOVER_FUZZ)
+  list(APPEND discover_sanitize_flags -fsanitize=fuzzer-no-link)
+endif()
+
 if(discover_sanitize_flags)
   target_compile_options(discover_flags INTERFACE ${discover_sanitize_flags} -fno-omit-frame-pointer -O1 -g)
   target_link_options(discover_flags INTERFACE ${discover_sanitize_flags})
