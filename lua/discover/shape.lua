@@ -76,8 +76,12 @@ function converters.integer(value, path)
     if not keeps(number, value) then number = nil end
   end
   if type(number) == "number" and floor(number) == number then
-    number = tointeger and tointeger(number) or number
-    if number and (tointeger or (number >= -EXACT and number <= EXACT)) then return number end
+    if tointeger then
+      number = tointeger(number) -- nil beyond 64 bits
+    elseif number < -EXACT or number > EXACT then
+      number = nil
+    end
+    if number then return number end
   end
   return fail(path, "integer", value)
 end

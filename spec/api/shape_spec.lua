@@ -21,6 +21,7 @@ describe("#api shape", function()
     assert.same({}, to("[]", { "string" }))
     assert.same({}, to("{}", { ["*"] = "string" }))
     assert.equal(5, to("5", "integer"))
+    assert.equal("invalid", select(3, to("9e44", "integer"))) -- whole, but no integer of 64 bits holds it
     assert.equal(true, to("true", "boolean"))
     assert.same({ a = 1 }, to('{"a":1}', "any"))
   end)
