@@ -222,12 +222,21 @@ TEST(many_owners) {
   assert_int_equal(dsc_watch_count(), 0);
 }
 
+/* The thread sanitizer lets no child start a thread. */
+#ifdef __SANITIZE_THREAD__
+#define CHILD_HAS_THREADS false
+#else
+#define CHILD_HAS_THREADS true
+#endif
+
 static ear parents;
 
 static int use_in_child(void) {
   dsc_watch_arm(parents.watch);
   dsc_watch_free(parents.watch); /* forgotten */
-  if (dsc_watch_count() != 0 || count_threads() != 1) return 1;
+  if (dsc_watch_count() != 0) return 1;
+  if (!CHILD_HAS_THREADS) return 0;
+  if (count_threads() != 1) return 3;
   ear own;
   open_ear(&own);
   ring(&own);
@@ -263,6 +272,7 @@ static int exit_with_one(void) {
 }
 
 TEST(the_process_may_end) {
+  if (!CHILD_HAS_THREADS) skip();
   for (int i = 0; i < 10; i++) assert_int_equal(in_child(exit_with_one), 0);
 }
 
