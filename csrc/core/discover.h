@@ -36,6 +36,7 @@
 #include "model/result.h"
 #include "model/traffic.h"
 #include "net/host.h"
+#include "net/wake.h"
 
 #pragma GCC visibility push(default)
 
@@ -171,6 +172,10 @@ dsc_err dsc_discoverer_drain(dsc_frame *frame, uint32_t ms, bool *over, dsc_why 
 /* Changes the own metadata; announced at once. Owner's thread, in a frame. Fails: DSC_EINVALID, DSC_ENOMEM with
 ** `why`. */
 dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_why *why);
+
+/* Forgets the own registration without a goodbye: another process (the next one of a reload) has announced the same app
+** and address, and keeps them alive. From then on this one is a client. Owner's thread, in a frame. */
+void dsc_discoverer_hand_over(dsc_frame *frame);
 
 /* Sets a node by hand (weight 0 removes it). `metadata` NULL: leave. Owner's thread, in a frame. Fails:
 ** DSC_EINVALID with `why`, DSC_ENOMEM. */

@@ -189,7 +189,7 @@ static void shut(dsc_discoverer *d, bool wait) {
 }
 
 static void say_goodbye(dsc_discoverer *d, bool wait) {
-  if (!d->own_app) return;
+  if (!d->own_app || d->handed_over) return;
   uint32_t ms = dsc_registry_is_up(d->registry) ? GOODBYE_MS : GOODBYE_DOWN_MS;
   /* else nobody works on it meanwhile */
   bool has_thread = dsc_registry_kind_has_servers(dsc_registry_get_kind(d->registry));

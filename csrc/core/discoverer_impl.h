@@ -63,6 +63,7 @@ struct dsc_discoverer {
   dsc_tls *default_tls;            /* of "*"; NULL: plain */
   dsc_call_config *base_config;    /* the built-in defaults, made when first wanted */
   char *own_app, *own_addr;
+  bool handed_over;   /* the own registration is another process's */
   dsc_frame *frame;   /* innermost */
   uint32_t callbacks; /* host's callbacks on the stack */
   bool stopping, stopped;

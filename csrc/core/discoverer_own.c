@@ -50,6 +50,13 @@ dsc_err dsc_discoverer_set_metadata(dsc_frame *frame, const char *metadata, dsc_
   return err ? dsc_fail(why, err, "metadata: %s", dsc_err_text(err)) : DSC_OK;
 }
 
+void dsc_discoverer_hand_over(dsc_frame *frame) {
+  dsc_discoverer *d = frame->d;
+  if (!d->own_app || d->handed_over) return;
+  d->handed_over = true;
+  dsc_registry_hand_over(d->registry, dsc_str_of(d->own_app), dsc_str_of(d->own_addr));
+}
+
 dsc_err dsc_discoverer_set_node(dsc_frame *frame, dsc_str app, dsc_str addr, uint32_t weight, const char *metadata,
                                 dsc_why *why) {
   if (weight > DSC_WEIGHT_MAX) return dsc_fail(why, DSC_EINVALID, "weight: %u is not in 0..%d", weight, DSC_WEIGHT_MAX);

@@ -69,6 +69,10 @@ dsc_err dsc_registry_register(dsc_registry *registry, dsc_str app, dsc_str addr,
 ** store has it, at most that long (0: does not wait); returns true when it has. Any thread but the registry's. */
 bool dsc_registry_unregister(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t done_ms);
 
+/* As dsc_registry_unregister(), but says nothing: another process announces the same node and keeps it. Any thread;
+** does not wait. */
+void dsc_registry_hand_over(dsc_registry *registry, dsc_str app, dsc_str addr);
+
 /* Changes the weight of a registration (0: standby: HDEL, DEL, PUBLISH 0) and announces it at once. Any thread; does
 ** not wait. Fails: DSC_EINVALID (not registered), DSC_ENOMEM. */
 dsc_err dsc_registry_set_weight(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight);

@@ -79,6 +79,17 @@ bool dsc_registry_unregister(dsc_registry *registry, dsc_str app, dsc_str addr, 
   return done;
 }
 
+void dsc_registry_hand_over(dsc_registry *registry, dsc_str app, dsc_str addr) {
+  if (dsc_registry_run_is_forked(registry)) return;
+  pthread_mutex_lock(registry->lock);
+  dsc_own *own = find_spelled_locked(registry, app, addr);
+  if (own && --own->count == 0) {
+    own->sent = own->stored = own->announced = false; /* nothing is left to be taken back */
+    dsc_registry_run_kick_locked(registry);
+  }
+  pthread_mutex_unlock(registry->lock);
+}
+
 dsc_err dsc_registry_set_weight(dsc_registry *registry, dsc_str app, dsc_str addr, uint32_t weight) {
   if (dsc_registry_run_is_forked(registry)) return DSC_EFORKED;
   pthread_mutex_lock(registry->lock);

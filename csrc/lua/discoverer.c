@@ -84,6 +84,7 @@ static int stop(lua_State *L, uint32_t drain_ms) {
   dsc_lua_ctx ctx = {L, 1};
   bool was_stopped = !box->d || dsc_discoverer_stopped(box->d);
   if (box->d) dsc_discoverer_stop(box->d, &ctx, drain_ms);
+  if (box->wake) dsc_wake_ring(box->wake); /* whoever waits for it shall see the end */
   if (!was_stopped) lua_gc(L, LUA_GCSTEP, STOPPED_KB);
   lua_pushboolean(L, 1);
   return 1;
@@ -128,7 +129,10 @@ static int discoverer_close(lua_State *L) {
 static int discoverer_gc(lua_State *L) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   /* refused inside a frame: lua_close() within a callback; the process ends then */
-  if (dsc_discoverer_free(box->d, false)) box->d = NULL;
+  if (!dsc_discoverer_free(box->d, false)) return 0;
+  box->d = NULL;
+  dsc_wake_free(box->wake);
+  box->wake = NULL;
   return 0;
 }
 

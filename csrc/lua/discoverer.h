@@ -44,6 +44,7 @@ typedef struct dsc_lua_discoverer {
   uint32_t start_timeout_ms;
   uint32_t drain_ms;             /* of drain() without a time: every caller has read the registry by then */
   size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
+  struct dsc_wake *wake;         /* the host is woken by it; NULL: not */
   uint32_t n_nodes, nodes_sweep; /* entries of DSC_U_NODES, and when to look for gone ones */
 } dsc_lua_discoverer;
 
@@ -95,6 +96,9 @@ extern const luaL_Reg dsc_lua_discoverer_loop_methods[];  /* the loops of others
 
 /* d:poll([timeout]), d:poll{timeout=, max=, budget=}. Owner's thread. */
 int dsc_lua_discoverer_poll(lua_State *L);
+
+/* hand_over(d): another process keeps the own registration from now on. Owner's thread. */
+int dsc_lua_discoverer_hand_over(lua_State *L);
 
 /* d:stats([format]). Owner's thread. */
 int dsc_lua_discoverer_stats(lua_State *L);

@@ -87,6 +87,17 @@ static int discoverer_set_metadata(lua_State *L) {
   return dsc_compat_answer(L, err, &why);
 }
 
+int dsc_lua_discoverer_hand_over(lua_State *L) {
+  dsc_lua_frame frame;
+  dsc_why why = {""};
+  dsc_lua_discoverer_check(L, 1);
+  dsc_err err = dsc_lua_discoverer_enter(L, 1, &frame, &why);
+  if (err) return dsc_compat_fail(L, err, &why);
+  dsc_discoverer_hand_over(&frame.frame);
+  dsc_lua_discoverer_leave(&frame);
+  return dsc_compat_answer(L, DSC_OK, NULL);
+}
+
 const luaL_Reg dsc_lua_discoverer_setup_methods[] = {{"set_route", discoverer_set_route},
                                                      {"set_load_balancer", discoverer_set_load_balancer},
                                                      {"set_logger", discoverer_set_logger},

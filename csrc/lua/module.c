@@ -20,6 +20,7 @@
 #include "lua/options.h"
 #include "lua/result.h"
 #include "lua/secret.h"
+#include "lua/wake.h"
 #include "lua/websocket.h"
 #include "net/host.h"
 
@@ -153,7 +154,13 @@ static const struct {
              {"environ", core_environ},
              {"host_list", core_host_list},
              {"host_probe_port", core_host_probe_port},
-             {"host_is_global", core_host_is_global}};
+             {"host_is_global", core_host_is_global},
+             {"wake_open", dsc_lua_wake_open},
+             {"wake_accept", dsc_lua_wake_accept},
+             {"wake_clear", dsc_lua_wake_clear},
+             {"wake_ring", dsc_lua_wake_ring},
+             {"wake_close", dsc_lua_wake_close},
+             {"hand_over", dsc_lua_discoverer_hand_over}};
 
 static void push_module(lua_State *L) {
   static const luaL_Reg funcs[] = {{"start", dsc_lua_discoverer_start},

@@ -13,7 +13,8 @@
 #include "lua/headers.h"
 #include "lua/options.h"
 
-#define NODE "discover.node"
+#define NODE           "discover.node"
+#define STATUS_ABORTED 499 /* nginx's for: the client went away first */
 
 typedef struct node_box {
   dsc_node *node; /* NULL: spare or collected */
@@ -192,6 +193,7 @@ static dsc_err read_outcome(lua_State *L, dsc_outcome *outcome, dsc_why *why) {
     if (!dsc_compat_to_int(L, 2, &status) || status < 100 || status > 999)
       return dsc_fail(why, DSC_EINVALID, "done: an HTTP status expected, got %.17g", (double)lua_tonumber(L, 2));
     if (status >= 502 && status <= 504) *outcome = DSC_OUTCOME_FAILURE;
+    if (status == STATUS_ABORTED) *outcome = DSC_OUTCOME_NEUTRAL;
     return DSC_OK;
   default: dsc_compat_type_error(L, 2, "status or boolean"); return DSC_EINVALID;
   }

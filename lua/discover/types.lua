@@ -772,4 +772,23 @@ local secret = {}
 ---@return boolean
 function secret:equals(other) end
 
+--- The module "discover.nginx": discover in the workers of nginx.
+---@class discover.nginx
+---@field init_worker fun(registry: string?, opts: discover.nginx_options?): discover.discoverer?, string?, discover.code? makes
+--- the worker's discoverer; does not wait. In init_worker_by_lua; elsewhere (a module loaded with lua_code_cache off) as a
+--- client only
+---@field balance fun(d: discover.discoverer, app: string, request: table?): discover.node?, string?, discover.code? for
+--- balancer_by_lua: sets the peer, other ones when nginx tries again; request: `key`, `max_attempts`. No node: 502
+---@field log fun(d: discover.discoverer) for log_by_lua: reports how the last attempt of balance() went
+---@field call fun(d: discover.discoverer, request: table, caller: discover.caller?): discover.result d:request(request), while
+--- other requests are served; not with `stream`
+---@field wait fun(d: discover.discoverer, future: discover.future): discover.result|discover.websocket|nil, string?, string?
+--- waits for a future as future:wait() does, while other requests are served
+
+--- Those of start(), and these; start_timeout is 0, shared is true unless given.
+---@class discover.nginx_options: discover.options
+---@field app? string this nginx is a node of that app: worker 0 registers
+---@field addr? string under that address
+---@field dict? string the lua_shared_dict by which a reload hands the registration over; default "discover" if there is one
+
 return discover
