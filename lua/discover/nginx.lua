@@ -282,6 +282,15 @@ local function start_pump(d, state)
   if not ok then ngx.log(ngx.WARN, "discover: no timer for the light thread that waits for calls: ", why) end
 end
 
+-- Made in a function that returns: the coroutine of an aborted request is used again for another one, and functions
+-- that share variables with it would see those of the other.
+local function waker(state, woken)
+  return function()
+    state.active = state.active - 1
+    woken:post(1)
+  end
+end
+
 --- wait(d, future) -> what future:wait() returns
 --
 -- Waits for a future of d:async() and lets other requests be served meanwhile. When the request is aborted the call
@@ -293,10 +302,7 @@ function nginx.wait(d, future)
   if not future:ready() then
     local woken = semaphore.new(0)
     state.active = state.active + 1
-    future:on(function()
-      state.active = state.active - 1
-      woken:post(1)
-    end)
+    future:on(waker(state, woken))
     d:poll(POLL) -- what can go on goes on now: the byte would come later
     while not future:ready() do
       start_pump(d, state)
