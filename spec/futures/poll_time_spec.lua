@@ -31,7 +31,7 @@ describe("the time of poll(0)", function()
   local function worst(seconds)
     local async, longest, polls, next_call = d:async(), 0, 0, 0
     local finish = wait.now() + seconds
-    while wait.now() < finish do
+    while wait.now() < finish or polls < 20 do
       if wait.now() >= next_call then
         for _, app in ipairs{ "mute", "far", "dead", "nameless", "never-heard-of", "web" } do async:get(app, "/") end
         next_call = wait.now() + 0.1
@@ -41,7 +41,6 @@ describe("the time of poll(0)", function()
       longest, polls = math.max(longest, wait.now() - start), polls + 1
       wait.pass(0.0005)
     end
-    assert.is_true(polls > 10)
     return longest
   end
 
