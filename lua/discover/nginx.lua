@@ -29,6 +29,9 @@ local TICK = 0.005               -- seconds between polls when there can be no p
 local FEW = 16                   -- nodes that are counted anew each time
 local ABORTED = 499              -- says nothing about the node
 local NO_NODE = -3               -- for ngx.exit: no live upstream, answered 502
+local DICT = "discover"          -- the lua_shared_dict, and in it the number of times this module was loaded
+local LOADS = "loads"
+local SUCCESSION = 3             -- seconds in which the new worker of a reload must register
 local CAN_WAIT = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
                    ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true }
 
@@ -51,9 +54,28 @@ end
 
 -- ------------------------------------------------------------------------ life
 
--- A reload starts new workers before it ends the old ones: who registered last owns the registration.
+-- A reload loads the configuration (and, in init_by_lua, this module) once more in the master, starts new workers and
+-- ends the old ones. Who registered last owns the registration.
+local function is_owned_by_another(own)
+  return own.dict ~= nil and own.dict:get(own.key) ~= ngx.worker.pid()
+end
+
+local function count_load()
+  local dict = ngx.shared[DICT]
+  if dict then dict:incr(LOADS, 1, 0) end
+end
+
+-- The new worker of a reload may be slow to begin. It may also never come: when the new configuration was refused.
+local function has_successor(own)
+  local till = ngx.now() + SUCCESSION
+  while not is_owned_by_another(own) and own.dict and own.dict:get(LOADS) ~= own.loads and ngx.now() < till do
+    ngx.sleep(TICK)
+  end
+  return is_owned_by_another(own)
+end
+
 local function leave(d, own)
-  if own and own.dict and own.dict:get(own.key) ~= ngx.worker.pid() then
+  if own and has_successor(own) then
     core.hand_over(d)
   elseif own then
     d:set_weight(0)
@@ -71,24 +93,20 @@ local function watch_exit(d, own)
   if not ok then ngx.log(ngx.ERR, "discover: no timer to watch the worker's exit: ", why) end
 end
 
-local function claim(options, app, addr)
-  local name = options.dict or "discover"
-  local dict = ngx.shared[name]
-  if options.dict and not dict then
-    error(("init_worker: option 'dict': there is no lua_shared_dict %q"):format(options.dict), 3)
-  end
-  local own = { dict = dict, key = "own " .. app .. " " .. addr }
+local function claim(app, addr)
+  local dict = ngx.shared[DICT]
+  local own = { dict = dict, key = "own " .. app .. " " .. addr, loads = dict and dict:get(LOADS) }
   if not dict then return own end
   local ok, why = dict:set(own.key, ngx.worker.pid())
   if ok then return own end
-  ngx.log(ngx.WARN, "discover: lua_shared_dict ", name, ": ", why)
+  ngx.log(ngx.WARN, "discover: lua_shared_dict ", DICT, ": ", why)
   return { key = own.key }
 end
 
 local function copy(options)
   local opts = {}
   for key, value in pairs(options or {}) do opts[key] = value end
-  opts.app, opts.addr, opts.dict = nil, nil, nil
+  opts.app, opts.addr = nil, nil
   opts.start_timeout = 0
   if opts.shared == nil then opts.shared = true end
   return opts
@@ -104,7 +122,8 @@ end
 --
 -- Makes the worker's discoverer; does not wait: calls and picks find nodes as soon as the registry has answered. opts:
 -- those of discover.start(), `shared` is true unless given; `app` and `addr`: this nginx is a node, registered by
--- worker 0 alone; `dict`: the lua_shared_dict ("discover") by which a reload hands the registration over without a gap.
+-- worker 0 alone. With a lua_shared_dict "discover", and this module loaded in init_by_lua, a reload hands the
+-- registration over without a gap.
 -- At the worker's exit the node is announced gone at once, while requests go on to their end.
 function nginx.init_worker(registry, options)
   local phase, opts = ngx.get_phase(), copy(options)
@@ -119,7 +138,7 @@ function nginx.init_worker(registry, options)
     return fail("invalid", "option 'app': a node is registered in init_worker_by_lua, not in " .. phase)
   end
   local is_node = app and ngx.worker.id() == 0
-  local own = is_node and claim(options, app, addr) or nil
+  local own = is_node and claim(app, addr) or nil
   local d, why, code = open(registry, is_node and app, addr, opts)
   if not d then return nil, why, code end
   if phase == "init_worker" then
@@ -323,6 +342,8 @@ function nginx.call(d, request, caller)
   end
   return nginx.wait(d, (caller or d):async():request(request))
 end
+
+if ngx.get_phase() == "init" then count_load() end
 
 -- A coroutine of nginx must be resumed by nginx alone.
 function core.methods.future.await()

@@ -789,6 +789,5 @@ function secret:equals(other) end
 ---@class discover.nginx_options: discover.options
 ---@field app? string this nginx is a node of that app: worker 0 registers
 ---@field addr? string under that address
----@field dict? string the lua_shared_dict by which a reload hands the registration over; default "discover" if there is one
 
 return discover

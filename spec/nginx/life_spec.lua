@@ -8,14 +8,15 @@ local wait = require "spec.support.wait"
 
 local NODE = [[
   lua_shared_dict discover 64k;
+  init_by_lua_block { nginx = require "discover.nginx" }
   init_worker_by_lua_block {
-    nginx = require "discover.nginx"
+    if ngx.shared.discover:get "late" then os.execute "sleep 0.5" end
     d = assert(nginx.init_worker("@registry", { app = "web", addr = "127.0.0.1:@port", calls = { app = {} } }))
   }
 ]]
 
 local SERVER = [[
-    location /hello { return 200 hello; }
+    location /late { content_by_lua_block { ngx.shared.discover:set("late", true) ngx.print "late" } }
     location /slow { content_by_lua_block { ngx.sleep(1) ngx.say "slow" } }
     location /call { content_by_lua_block { ngx.print(nginx.call(d, { app = "app", path = "/name" }).status) } }
     location /wait { content_by_lua_block { ngx.print(nginx.call(d, { app = "app", path = "/slow?ms=1500" }).status) } }
@@ -80,7 +81,9 @@ describe("a worker of nginx", function()
     start{ http = NODE, server = SERVER, workers = 2 }
     registered(true)
     local monitor = r:monitor()
-    for _ = 1, 3 do
+    for i = 1, 3 do
+      -- New workers that begin late, after the old ones were told to end.
+      if i == 3 then assert.equal("late", (select(2, http.get(n.addr, "/late")))) end
       n:reload()
       registered(true)
       assert.same({}, monitor:lines "^HDEL")
@@ -118,6 +121,7 @@ describe("a worker of nginx", function()
     local load = proc.start{ "sh", "-c", ("while ! [ -e %s/enough ]; do curl -s -o /dev/null -w '%%{http_code}\n' " ..
       "http://%s/call; done"):format(n.dir, n.addr), stdout = out }
     for _ = 1, 3 do n:reload() end
+    wait.until_true(function() return #proc.read_file(out) > 0 end, 10, "an answer")
     proc.write_file(n.dir .. "/enough", "")
     assert.equal(0, load:wait(15))
     local good, all = 0, 0
@@ -125,7 +129,7 @@ describe("a worker of nginx", function()
       all = all + 1
       if status == "200" then good = good + 1 end
     end
-    assert.is_true(all > 10)
+    assert.is_true(all > 0)
     assert.equal(all, good)
     app:kill()
   end)

@@ -82,7 +82,9 @@ function openresty.start(options)
   end
   proc.write_file(n.dir .. "/error", "")
   configure(n)
-  n.p = proc.start{ "/usr/sbin/nginx", "-p", n.dir, "-c", n.file, "-e", n.dir .. "/error", name = "openresty" }
+  -- A configuration of one's own may include files that name modules from nginx's own folder.
+  n.p = proc.start{ "/usr/sbin/nginx", "-p", options.conf and "/usr/share/nginx" or n.dir, "-c", n.file,
+                    "-e", n.dir .. "/error", name = "openresty" }
   local ok = wait.poll(function() return not n.p:alive() or port.listening(n.port) end, 15)
   assert(ok and n.p:alive(), "nginx does not start:\n" .. n:log() .. n.p:output())
   return n
