@@ -7,7 +7,10 @@ local http_headers = require "http.headers"
 local measure = require "bench.measure"
 local multi = require "discover_bench_multi"
 local nginx = require "spec.support.nginx"
+local ports = require "spec.support.port"
 local proc = require "spec.support.proc"
+local redis = require "spec.support.redis"
+local wait = require "spec.support.wait"
 
 local function client(addr)
   local d = assert(discover.new { calls = { bench = { timeout = 600, deadline = 600 } } })
@@ -128,10 +131,11 @@ local function rows_of(settings, addr, wide)
   return rows
 end
 
--- A poll with nothing to do, for a game loop that calls it each tick.
-local function idle_row(settings, addr)
+-- A poll with nothing to do, for a game loop that calls it each tick; `fd`: a loop of another library waits for it too.
+local function idle_row(settings, addr, fd)
   local d = client(addr)
   assert(d:get("bench", "/").ok)
+  if fd then assert(d:pollfd()) end
   local n = settings.count(100000, 10000)
   local figures = measure.rounds(settings.rounds, {
     { "idle", function()
@@ -140,7 +144,38 @@ local function idle_row(settings, addr)
       end) / n * 1e6
     end },
   })
-  return { what = "an idle d:poll()", unit = "us", ours = measure.median(figures.idle) }
+  d:stop()
+  return { what = "an idle d:poll()" .. (fd and ", d:pollfd() used" or ""), unit = "us",
+           ours = measure.median(figures.idle) }
+end
+
+-- The longest poll of many, while calls to a node that is mute and to names that nobody resolves begin and end, and
+-- Redis hangs.
+local function worst_row(settings)
+  local r, hole = redis.start(), ports.blackhole()
+  local d = assert(discover.open(r:url(), {
+    calls = { web = {}, ["*"] = { timeout = 0.05, connect_timeout = 0.05, deadline = 0.1 } }, log_level = "off" }))
+  assert(d:set_node("mute", hole.addr, 100))
+  assert(d:set_node("nameless", "no-such-host.invalid:80", 100))
+  r:pause()
+  local calls, n = d:async(), settings.count(2000, 200)
+  local figures = measure.rounds(settings.rounds, {
+    { "worst", function()
+      local worst = 0
+      for i = 1, n do
+        if i % 20 == 1 then
+          for _, app in ipairs{ "mute", "nameless", "unheard-of" } do calls:get(app, "/") end
+        end
+        worst = math.max(worst, measure.seconds(d.poll, d))
+        wait.pass(0.0001)
+      end
+      return worst * 1000
+    end },
+  })
+  r:resume()
+  d:stop()
+  return { what = "the longest d:poll() of " .. n .. ", all peers hang", unit = "ms",
+           ours = measure.median(figures.worst), target = measure.at_most(5, "ours", "<= 5 ms") }
 end
 
 return function(settings)
@@ -151,5 +186,7 @@ return function(settings)
     for _, row in ipairs(rows_of(settings, addr, wide)) do rows[#rows + 1] = row end
   end
   rows[#rows + 1] = idle_row(settings, addr)
+  rows[#rows + 1] = idle_row(settings, addr, true)
+  rows[#rows + 1] = worst_row(settings)
   return rows
 end
