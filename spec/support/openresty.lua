@@ -85,6 +85,7 @@ function openresty.start(options)
   -- A configuration of one's own may include files that name modules from nginx's own folder.
   n.p = proc.start{ "/usr/sbin/nginx", "-p", options.conf and "/usr/share/nginx" or n.dir, "-c", n.file,
                     "-e", n.dir .. "/error", name = "openresty" }
+  proc.at_end(function() n:destroy() end)
   local ok = wait.poll(function() return not n.p:alive() or port.listening(n.port) end, 15)
   assert(ok and n.p:alive(), "nginx does not start:\n" .. n:log() .. n.p:output())
   return n
@@ -121,9 +122,18 @@ function methods:quit(seconds)
   return wait.now() - start
 end
 
+-- TERM; or KILL for the master and its workers: by itself a master that is killed leaves them behind.
 function methods:kill(signal)
+  if signal == "KILL" then return self:destroy() end
   self.p:kill(signal or "TERM")
   assert(self.p:wait(15), "nginx does not end")
+end
+
+function methods:destroy()
+  if not self.p:alive() then return end
+  local pids = self:workers()
+  self.p:destroy()
+  if #pids > 0 then proc.shell("kill -KILL " .. table.concat(pids, " ") .. " 2>/dev/null") end
 end
 
 -- The error log.
