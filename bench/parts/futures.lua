@@ -1,5 +1,6 @@
 -- futures - many GETs in flight from one thread, kept alive, against a local nginx: futures of the core and of Lua, a
--- plain curl_multi loop in C, lua-http on cqueues; wrk shows what the server gives at most. And what an idle poll costs.
+-- plain curl_multi loop in C, lua-http on cqueues; wrk shows what the server gives at most. And what an idle poll
+-- costs.
 local cqueues = require "cqueues"
 local discover = require "discover"
 local http_client = require "http.client"

@@ -267,7 +267,8 @@ function methods:monitor()
       local theirs = self.over == "sentinel" and (line:find "__sentinel__" or line:find '"sentinel%-' or
         line:find '%[0 %S+ "PING"' or line:find '"INFO"$' or line:find '"REPLCONF"' or line:find '"PSYNC"')
       for word in line:gsub("^[^\"]*", "", 1):gmatch '"([^"]*)"' do words[#words + 1] = word end
-      if not theirs then seen[#seen + 1] = { text = table.concat(words, " "), time = tonumber(line:match "^%+?([%d.]+)") or 0 } end
+      local time = tonumber(line:match "^%+?([%d.]+)") or 0
+      if not theirs then seen[#seen + 1] = { text = table.concat(words, " "), time = time } end
     end
   end
 
