@@ -3,6 +3,7 @@
 -- A pick never waits, so its time is that of the processor: what else runs on the machine is left out.
 local discover = require "discover"
 local measure = require "bench.measure"
+local proc = require "spec.support.proc"
 
 local function address(i)
   return ("10.%d.%d.%d:8080"):format(i // 65536, i // 256 % 256, i % 256)
@@ -71,6 +72,23 @@ local function rows_of(n, settings, target)
   return row("d:pick", "pick", target), row("d:pick and node:done", "done")
 end
 
+-- On LuaJIT the peer is our own other way. Needs build/luajit; without it these rows are left out.
+local function luajit_rows(settings)
+  local build = proc.root() .. "/build/luajit"
+  if not proc.read_file(build .. "/lua/discover/core.so") then return {} end
+  local root = proc.root()
+  local text = proc.shell(("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua' LUA_CPATH='%s/lua/?.so' luajit %s %d %d 10 10000")
+    :format(root, root, build, root .. "/bench/pick_luajit.lua", settings.count(100000, 20000), settings.rounds))
+  local rows = {}
+  for n, api, ffi in text:gmatch "(%d+)%s+([%d.]+)%s+([%d.]+)" do
+    rows[#rows + 1] = {
+      what = ("pick and done by FFI, %s nodes"):format(n), unit = "ns", ours = tonumber(ffi), peer = tonumber(api),
+      ratio = ffi / api, peer_name = "d:pick and node:done on LuaJIT",
+    }
+  end
+  return rows
+end
+
 return function(settings)
   local rows, more = {}, {}
   for _, case in ipairs { { 2 }, { 10, 300 }, { 1000 }, { 10000, 1000 } } do
@@ -78,5 +96,7 @@ return function(settings)
     local target = most and measure.at_most(most, "ours", ("<= %d ns"):format(most))
     rows[#rows + 1], more[#more + 1] = rows_of(n, settings, target)
   end
-  return table.move(more, 1, #more, #rows + 1, rows)
+  table.move(more, 1, #more, #rows + 1, rows)
+  local others = luajit_rows(settings)
+  return table.move(others, 1, #others, #rows + 1, rows)
 end

@@ -790,4 +790,17 @@ function secret:equals(other) end
 ---@field app? string this nginx is a node of that app: worker 0 registers
 ---@field addr? string under that address
 
+--- The module "discover.ffi" (LuaJIT only): picker(d) -> functions that pick without the Lua C API.
+---@class discover.ffi
+---@field picker fun(d: discover.discoverer): discover.picker
+
+--- Its nodes are pointers: each is given to done() exactly once and not used after it.
+---@class discover.picker
+---@field discoverer discover.discoverer
+---@field pick fun(app: string, key: string?): ffi.cdata*?, string?, discover.code? "callback": d has callbacks in Lua
+---@field addr fun(node: ffi.cdata*): string
+---@field host fun(node: ffi.cdata*): string
+---@field port fun(node: ffi.cdata*): integer
+---@field done fun(node: ffi.cdata*, ok: boolean?) ok: default true
+
 return discover
