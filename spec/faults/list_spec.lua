@@ -1,4 +1,5 @@
--- The list of faults in README.md names tests that are there, and every file of this folder is in it.
+-- The list of faults in README.md names tests that are there, and every file of this folder is in it; the table "What
+-- happens when" of the project's README names specs that are there.
 local proc = require "spec.support.proc"
 
 describe("the list of faults", function()
@@ -23,5 +24,24 @@ describe("the list of faults", function()
       for _, row in ipairs(rows) do listed = listed or row.file == file end
       assert.is_true(listed, file .. " has no row in spec/faults/README.md")
     end
+  end)
+end)
+
+describe('the table "What happens when" of README.md', function()
+  it("names specs that are there, in each row", function()
+    local part = proc.read_file "README.md":match "\n### What happens when [^\n]*\n(.-)\n##"
+    local rows = 0
+    for row in part:gmatch "\n| ([^\n]+) |" do
+      if row:sub(1, 4) ~= "when" and row:sub(1, 3) ~= "---" then
+        local file
+        for name in row:match "[^|]*$":gmatch "`(spec/[^`]+)`" do
+          file = name
+          assert.is_not_nil(proc.read_file(name), name)
+        end
+        assert.is_not_nil(file, "without a spec: " .. row)
+        rows = rows + 1
+      end
+    end
+    assert.is_true(rows >= 25, rows .. " rows")
   end)
 end)
