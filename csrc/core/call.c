@@ -235,6 +235,7 @@ static bool next_event(dsc_frame *frame, dsc_call *call, dsc_step_event *event) 
   if (call->wait == DSC_CALL_WAITS_SLOT && !call->broken) return dsc_call_queue_look(frame, call, fired, event);
   if (call->wait == DSC_CALL_WAITS_TIME && fired) return true;
   if (!call->broken) return false;
+  call->wait = DSC_CALL_WAITS_NOT; /* the host's callback may cancel the call once more, or wait for it */
   dsc_call_attempt_break(frame, call, call->broken);
   *event = (dsc_step_event){.kind = DSC_STEP_BROKEN, .err = call->broken};
   return true;

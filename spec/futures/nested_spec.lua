@@ -171,6 +171,24 @@ describe("futures inside callbacks #api", function()
     assert.equal(0, calls.node(d, server).in_flight)
   end)
 
+  it("the response that a cancel causes may cancel again and wait: neither goes on with the call", function()
+    local own, again, code
+    local told = 0
+    d:set_load_balancer{
+      response = function()
+        told = told + 1
+        again = own:cancel()
+        code = select(3, own:wait(0.1))
+      end,
+    }
+    own = async:get("mute", "/")
+    poll_until(function() return calls.node(d, hole, "mute").in_flight == 1 end, "sent")
+    assert.is_true(own:cancel())
+    assert.same({ 1, true, "callback" }, { told, again, code })
+    assert.equal("canceled", own:wait().err)
+    assert.equal(0, calls.node(d, hole, "mute").in_flight)
+  end)
+
   it("cancel says what becomes of it, also when the answer has come and nobody looked", function()
     for round = 1, 20 do
       local list = {}
