@@ -264,7 +264,7 @@ void dsc_call_drain(dsc_frame *frame, dsc_call *only) {
   dsc_link batch; /* what becomes ready meanwhile waits for the next round */
   dsc_list_init(&batch);
   dsc_list_move(&batch, &frame->d->ready);
-  while (!dsc_list_empty(&batch) && dsc_turn_take(frame->turn))
+  while (!dsc_list_empty(&batch) && !dsc_discoverer_is_forked(frame->d) && dsc_turn_take(frame->turn))
     step(frame, DSC_LIST_ENTRY(dsc_list_pop(&batch), dsc_call, ready_link));
   dsc_list_move(&batch, &frame->d->ready);
   dsc_list_move(&frame->d->ready, &batch);

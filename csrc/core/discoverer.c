@@ -221,8 +221,12 @@ static void finish_stop(dsc_discoverer *d, void *ctx) {
   dsc_call_drain(&frame, NULL);
   dsc_websocket_stop_all(&frame);
   for (int i = 0; i < LAST_ROUNDS && !dsc_list_empty(&d->deliveries); i++) dsc_discoverer_deliver(&frame);
-  shut(d, true);
-  dsc_discoverer_hand_out(d, ctx, NULL);
+  if (dsc_discoverer_is_forked(d)) { /* by one of these callbacks */
+    d->stopped = true;
+  } else {
+    shut(d, true);
+    dsc_discoverer_hand_out(d, ctx, NULL);
+  }
   d->frame = NULL;
 }
 

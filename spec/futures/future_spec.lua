@@ -398,4 +398,39 @@ describe("futures and the end of things", function()
     ]]):format(hole.addr), { forks = true })
     assert.equal("nil forked false forked forked\ntrue\tcanceled\n", done.out, done.err)
   end)
+
+  it("a child that was made in a callback hears of no other call, also where its parent stops", function()
+    local slow = service.start()
+    for _, ending in ipairs{ "d:poll()", "d:stop(5)" } do
+      local done = native.run(([[
+        local pid, told = nil, 0
+        local d = discover.new{ log_level = "off" }
+        d:set_node("svc", %q, 1)
+        d:set_load_balancer{ response = function()
+          told = told + 1
+          if pid then return end
+          pid = native.fork()
+          if pid == 0 then told = 0 end
+        end }
+        local list = {}
+        for i = 1, 10 do list[i] = d:async():get("svc", "/sleep?ms=200") end
+        d:poll(0.1)
+        os.execute("sleep 1") -- all answers are there now
+        %s
+        if pid == 0 then
+          io.stdout:write("the child heard of ", told, "\n")
+          io.stdout:flush()
+          list, d = nil
+          collectgarbage()
+          native._exit(0)
+        end
+        native.waitpid(pid)
+        while told < 10 do d:poll(0.1) end
+        print "the parent of all"
+        d:stop()
+      ]]):format(slow.addr, ending), { forks = true })
+      assert.equal("the child heard of 0\nthe parent of all\n", done.out, done.err)
+      assert.equal(0, done.code, done.err)
+    end
+  end)
 end)
