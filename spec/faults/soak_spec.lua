@@ -25,7 +25,7 @@ describe("scripts/soak", function()
     assert.equal(0, last.wrong)
     assert.equal(0, last.left_over)
     assert.is_true(last.calls >= calls and calls > 100, text)
-    assert.matches("FLUSHALL.*kill %-9 of the master", text)
+    assert.matches("kill %-9 of a service.*FLUSHALL", text)
   end)
 
   it("says what it does not understand", function()
