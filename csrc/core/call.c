@@ -167,6 +167,8 @@ static dsc_step_action next_action(dsc_frame *frame, dsc_call *call, const dsc_s
     action = dsc_step_next(&call->step, &denied, 0, 0);
   }
   if (dsc_discoverer_is_forked(call->d)) call->broken = DSC_EFORKED; /* by a callback */
+  if (action == DSC_STEP_FINISH && call->node)                       /* the deadline passed while it was picked */
+    dsc_call_attempt_break(frame, call, call->step.err);
   if (!call->broken || action == DSC_STEP_FINISH) return action;
   dsc_call_attempt_break(frame, call, call->broken);
   dsc_step_event broken = {.kind = DSC_STEP_BROKEN, .err = call->broken};

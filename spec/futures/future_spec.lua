@@ -413,7 +413,7 @@ describe("futures and the end of things", function()
           if pid == 0 then told = 0 end
         end }
         local list = {}
-        for i = 1, 10 do list[i] = d:async():get("svc", "/sleep?ms=200") end
+        for i = 1, 10 do list[i] = d:async():get("svc", "/slow?ms=200") end
         d:poll(0.1)
         os.execute("sleep 1") -- all answers are there now
         %s

@@ -171,6 +171,19 @@ describe("futures inside callbacks #api", function()
     assert.equal(0, calls.node(d, server).in_flight)
   end)
 
+  it("a node that the balancer picks after the deadline is given back", function()
+    d:set_load_balancer{
+      next = function(_, nodes)
+        local start = wait.now()
+        while wait.now() - start < 0.06 do end
+        return nodes[1]
+      end,
+    }
+    assert.equal("timeout", d:request{ app = "svc", path = "/", deadline = 0.05 }.err)
+    assert.equal("timeout", async:request{ app = "svc", path = "/", deadline = 0.05 }:wait(1).err)
+    assert.equal(0, calls.node(d, server).in_flight)
+  end)
+
   it("the response that a cancel causes may cancel again and wait: neither goes on with the call", function()
     local own, again, code
     local told = 0
