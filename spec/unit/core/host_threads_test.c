@@ -102,7 +102,7 @@ static void call_async(worker *w, dsc_frame *frame) {
     wanted++;
     if (i % 4 == 3) dsc_future_cancel(frame, futures[i]);
   }
-  uint64_t until = dsc_clock_now_ms() + 60000;
+  uint64_t until = dsc_clock_now_ms() + 120000;
   while (w->told < before + wanted && dsc_clock_now_ms() < until)
     dsc_discoverer_poll(frame, &(dsc_poll){.timeout_ms = 100, .max = 5});
   check(w, w->told == before + wanted);
@@ -127,11 +127,13 @@ static void live(worker *w, dsc_discoverer *d) {
   dsc_call_config config, *made = NULL;
   check(w, dsc_discoverer_enter(d, &frame, w, NULL) == DSC_OK);
   dsc_call_config_defaults(&config);
-  config.connect_timeout_ms = 10000;
+  config.connect_timeout_ms = 60000; /* eight threads take turns where everything is slow */
+  config.timeout_ms = 60000;
+  config.deadline_ms = 120000;
   check(w, dsc_call_config_new(&made, &config, NULL) == DSC_OK);
   check(w, dsc_discoverer_configure(&frame, L("svc"), made, NULL, NULL) == DSC_OK);
   dsc_call_config_unref(made);
-  check(w, dsc_discoverer_await_app(&frame, L("svc"), 10000));
+  check(w, dsc_discoverer_await_app(&frame, L("svc"), 60000));
   call_and_pick(w, &frame);
   call_async(w, &frame);
   dsc_discoverer_leave(&frame);
