@@ -9,7 +9,7 @@ local now = socket.gettime
 
 -- start_timeout 0: the game does not wait for the registry either.
 local d = assert(discover.open(arg[1] or "redis://127.0.0.1:6379/15", {
-  calls = { hello = { timeout = 0.5, deadline = 2 } }, start_timeout = 0, log_level = "off",
+  calls = { hello = { timeout = 2, deadline = 5 } }, start_timeout = 0, log_level = "off",
 }))
 local async, ticks = d:async(), tonumber(arg[2] or 120)
 local saved, failed, busy = 0, 0, 0

@@ -273,7 +273,7 @@ describe("a stream that fails #api", function()
   end)
 
   it("by silence ends with timeout, a slow trickle goes on", function()
-    local d = client{ calls = { svc = { timeout = 0.4, deadline = 0.6 } } }
+    local d = client{ calls = { svc = { timeout = 2, deadline = 1 } } }
     local res = open(d, "/flow?bytes=12&piece=1&pause=100")
     local _, text = wait.within(5, function() return res:string() end)
     assert.equal(12, #text, tostring(res))
