@@ -163,7 +163,7 @@ while wait.now() < start + total do
   end
   wait.pass(0.05)
 end
-if #broken > 0 then line() end
+if #broken > 0 or wait.now() - last_at > every / 2 then line() end
 
 -- ---- the verdict
 
