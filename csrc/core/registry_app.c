@@ -163,6 +163,7 @@ static void apply_message(dsc_followed *app, const dsc_addr *addr, uint32_t weig
     dsc_table_set(app->table, dsc_str_of(addr->text), weight, NULL, false, dsc_clock_now_ms(), &changes);
   } else {
     dsc_table_goodbye(app->table, dsc_str_of(addr->text), &changes);
+    dsc_registry_read_doubt_locked(app, dsc_clock_now_ms());
   }
   dsc_registry_tell_changes(app->registry, app->table, &changes);
 }
@@ -194,6 +195,16 @@ void dsc_registry_app_on_message(void *ud, dsc_str name, dsc_str text) {
     if (weight > 0) dsc_registry_read_node_locked(app, first);
   }
   if (own) dsc_registry_run_arm_locked(r, dsc_registry_own_heard_goodbye_locked(own, dsc_clock_now_ms()));
+}
+
+void dsc_registry_app_put_locked(dsc_registry *r, dsc_str name, dsc_str addr, uint32_t weight, const char *metadata) {
+  dsc_followed *app = dsc_map_get(&r->apps, name);
+  if (!app || !app->table) return;
+  dsc_changes changes;
+  dsc_changes_init(&changes);
+  /* without memory for it: the message is still to come */
+  dsc_table_set(app->table, addr, weight, metadata ? metadata : "", false, dsc_clock_now_ms(), &changes);
+  dsc_registry_tell_changes(r, app->table, &changes);
 }
 
 /* ---- asked for by holders */

@@ -43,6 +43,7 @@ typedef struct dsc_own {
   bool busy;         /* something of it is under way in the store */
   bool changed;      /* to be put, though stored */
   bool renewed;      /* its metadata is to be put, not its weight */
+  bool kept;         /* the put under way leaves the weight as it is in the store */
   bool announced;    /* listeners were told that it is registered */
   bool troubled;     /* listeners were told that it fails */
   bool unsure;       /* a goodbye may have been missed since the last that went out */
@@ -203,6 +204,10 @@ void dsc_registry_app_on_refused(void *ud, dsc_str name, const char *why);
 /* The store heard a message of an app. Loop's thread (memory: any), with the lock. */
 void dsc_registry_app_on_message(void *ud, dsc_str name, dsc_str text);
 
+/* An own node was put: who follows its app sees it from now on, not only when the store's message arrives (in a Cluster
+** that may be later). `metadata` NULL: none. Loop's thread (memory: any). */
+void dsc_registry_app_put_locked(dsc_registry *r, dsc_str name, dsc_str addr, uint32_t weight, const char *metadata);
+
 /* What stands changed: reads are wanted, or dead rows are forgotten. Loop's thread (memory: any). */
 void dsc_registry_app_state_changed_locked(dsc_registry *r, bool commands_came, bool messages_came);
 
@@ -213,6 +218,10 @@ void dsc_registry_app_free_all(dsc_registry *r);
 
 /* Begins a read of the whole app. Loop's thread (memory: any). */
 void dsc_registry_read_begin_locked(dsc_followed *app, uint64_t now);
+
+/* What a message said may be out of date: in a Cluster messages of two servers overtake each other, a goodbye the
+** registration after it for one. The app is read again in a moment. Elsewhere nothing is to be done. Loop's thread. */
+void dsc_registry_read_doubt_locked(dsc_followed *app, uint64_t now);
 
 /* Reads the key of one node, for its metadata. Loop's thread (memory: any). */
 void dsc_registry_read_node_locked(dsc_followed *app, dsc_str addr);

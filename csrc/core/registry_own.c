@@ -96,6 +96,8 @@ static void on_put(void *ud, const dsc_store_answer *answer) {
     own->changed = true;
     fail_own(own, answer, "registration");
   } else {
+    if (is_wanted(own) && !own->changed && !own->kept)
+      dsc_registry_app_put_locked(own->registry, own_app(own), own_addr(own), own->weight, own->metadata);
     succeed_own(own, dsc_clock_now_ms());
   }
   dsc_registry_tell_change(own->registry);
@@ -159,7 +161,7 @@ static dsc_err act(dsc_own *own) {
     return store->ops->remove(store, &node, on_removed, own);
   }
   bool put = !own->stored || own->changed || own->renewed;
-  node.keep_weight = own->stored && !own->changed;
+  node.keep_weight = own->kept = own->stored && !own->changed;
   own->sent = true;
   own->changed = own->renewed = false;
   if (put) return store->ops->put(store, &node, on_put, own);

@@ -21,6 +21,9 @@
 #define LATER_MS         500
 #define NODES_PER_SECOND 100 /* a large app is read less often */
 
+#define DOUBT_MS           300 /* messages that belong together have come by then */
+#define DOUBT_NODES_PER_MS 10
+
 /* A row that was seen dead. */
 typedef struct dead_row {
   uint64_t since_ms;
@@ -256,10 +259,20 @@ void dsc_registry_read_begin_locked(dsc_followed *app, uint64_t now) {
   dsc_registry_app_unref_locked(app);
 }
 
+void dsc_registry_read_doubt_locked(dsc_followed *app, uint64_t now) {
+  dsc_registry *r = app->registry;
+  if (r->config.kind != DSC_REGISTRY_CLUSTER || app->gone || !app->table || app->want_read) return;
+  app->want_read = true;
+  uint64_t due = now + dsc_random_jitter_ms(DOUBT_MS, 0.2) + dsc_table_count(app->table, NULL) / DOUBT_NODES_PER_MS;
+  if (due > app->hold_ms) app->hold_ms = due;
+  dsc_registry_run_arm_locked(r, app->hold_ms);
+}
+
 /* ---- one node's key */
 
 static void on_key(void *ud, const dsc_store_answer *answer) {
   node_key *key = ud;
+  if (!answer->err && !answer->found) dsc_registry_read_doubt_locked(key->app, dsc_clock_now_ms());
   if (!answer->err && answer->found && key->app->table) {
     dsc_table_set_metadata(key->app->table, dsc_str_of(key->addr), metadata_of(answer->value));
   }

@@ -3,7 +3,7 @@ local native = require "spec.support.native"
 local redis = require "spec.support.redis"
 local wait = require "spec.support.wait"
 
-describe("#registry #cluster collection", function()
+describe("#registry collection", function()
   local r
 
   setup(function() r = redis.start() end)

@@ -4,7 +4,7 @@ local redis = require "spec.support.redis"
 local remote = require "spec.support.remote"
 local wait = require "spec.support.wait"
 
-describe("#registry #cluster signals", function()
+describe("#registry signals", function()
   local r
 
   setup(function() r = redis.start() end)

@@ -12,7 +12,7 @@ local function subscriptions(r)
   return most
 end
 
-describe("#registry #cluster bounded", function()
+describe("#registry bounded", function()
   it("fault 9: 5,000 app names leave at most 1,024 loose subscriptions, and memory that stays", function()
     local r = redis.start()
     r:add_node("kept", "127.0.0.1:1", 5)

@@ -9,7 +9,7 @@ local wait = require "spec.support.wait"
 -- 2 x ttl + 2 x 1.2 x resync, from the kill on.
 local GONE = 2 * 2 + 2 * 1.2 * 1
 
-describe("#registry #cluster a killed service", function()
+describe("#registry a killed service", function()
   it("fault 6: fails no call, is shunned after its first failure in doubt, and is forgotten by everybody", function()
     local r = redis.start()
     local one = service.start{ registry = r:url(), app = "web", opts = nodes.fast() }

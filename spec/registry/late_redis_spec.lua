@@ -26,7 +26,7 @@ describe("#registry Redis comes late", function()
 
     -- Long enough for the pauses between its tries to have grown.
     wait.pass(2.5)
-    local r = redis.start{ port = number }
+    local r = redis.start{ port = number, single = true }
     local up = wait.now()
     wait.until_true(function() return r:hash("web")["127.0.0.1:1"] end, 3, "the registration")
     assert.is_true(wait.now() - up < wait.scale(3))

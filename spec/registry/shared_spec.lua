@@ -52,7 +52,9 @@ describe("#registry shared", function()
     end
     run "list = {} for i = 1, 20 do list[i] = assert(discover.open(url, { shared = true, calls = { web = {} } })) end"
     assert.equal(threads + 1, p.p:threads())
-    assert.equal(2, clients())
+    -- In a Cluster one for messages, and one to each node that serves one of the keys.
+    local named = clients()
+    assert.is_true(named == 2 or r.nodes and named <= #r.nodes + 1, named)
     local with = p.p:descriptors()
     -- The loop of each handle is its own, the registry's is one: far fewer than twenty pairs of connections.
     run "for i = 1, 20 do list[i]:stop() end"
@@ -60,7 +62,7 @@ describe("#registry shared", function()
     assert.equal(threads + 1, p.p:threads())
     -- A new handle finds everything in place.
     run "list = { assert(discover.open(url, { shared = true, calls = { web = {} } })) }"
-    assert.equal(2, clients())
+    assert.equal(named, clients())
     run "list[1]:stop()"
     local last = wait.now()
     wait.until_true(function() return clients() == 0 end, 8, "the end")
@@ -110,7 +112,8 @@ describe("#registry shared", function()
     a:stop()
     assert.is_true(b:registered())
     wait.holds(function() return r:hash("web")[ADDR] == "30" end, 0.2, "the registration")
-    for _, text in ipairs(channel:messages()) do assert.not_matches(" 0$", text) end
+    -- In a Cluster what was said before may come late.
+    for _, text in ipairs(channel:messages()) do assert.is_true(r.nodes and text == ADDR .. " 30", text) end
     b:stop()
     assert.equal(ADDR .. " 0", channel:wait(" 0$", 1))
     assert.same({}, r:keys())

@@ -18,8 +18,8 @@ describe("#registry strings", function()
   local open, secured
 
   setup(function()
-    open = redis.start()
-    secured = redis.start{ acl = { "user svc on >p:w/d@1% " .. RIGHTS } }
+    open = redis.start{ single = true }
+    secured = redis.start{ single = true, acl = { "user svc on >p:w/d@1% " .. RIGHTS } }
   end)
 
   -- Registers over the string and looks where it went.
@@ -50,7 +50,7 @@ describe("#registry strings", function()
     end
 
     it("with a password, in every order", function()
-      local r = redis.start{ password = "pass1" }
+      local r = redis.start{ single = true, password = "pass1" }
       for form, db in pairs{ ["127.0.0.1:%d:pass1:7"] = 7, ["127.0.0.1:%d:7:pass1"] = 7, ["127.0.0.1:%d:pass1"] = 15,
                              ["127.0.0.1:%d::7:pass1"] = 7, ["redis://:pass1@127.0.0.1:%d/7"] = 7 } do
         goes_to(r, db, form:format(r.port))

@@ -6,7 +6,7 @@ local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
-describe("#registry #cluster weight", function()
+describe("#registry weight", function()
   local r, app, d, c
 
   setup(function() r = redis.start() end)

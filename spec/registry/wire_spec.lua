@@ -8,7 +8,7 @@ local wait = require "spec.support.wait"
 
 local ADDR = "127.0.0.1:8080"
 
-describe("#registry #cluster wire", function()
+describe("#registry wire", function()
   local r, open
 
   setup(function() r = redis.start() end)

@@ -1,6 +1,6 @@
 -- cluster - private Redis Clusters for specs: some masters, replicas if wanted, gone at the end.
 --
---   local c = cluster.start{ masters=3, replicas=0, password=, acl=, args=, node_timeout=2000 }
+--   local c = cluster.start{ masters=3, replicas=0, password=, acl=, args=, node_timeout=2000, over="tls" }
 --   c:url()  c:cli("HGETALL", "app")  c:node_of("app")  c.nodes[1]
 --   c:kill() c:start() c:restart() ...: as a single server of redis.lua, all nodes together
 --
@@ -26,14 +26,16 @@ local function configuration(c, self)
   for i, node in ipairs(c.layout) do
     local flags = (i == self and "myself," or "") .. (node.master and "slave" or "master")
     local slots = node.first and (" %d-%d"):format(node.first, node.last) or ""
-    lines[#lines + 1] = ("%s 127.0.0.1:%d@%d %s %s 0 0 %d connected%s"):format(node_id(i), node.port, node.bus, flags,
+    lines[#lines + 1] = ("%s 127.0.0.1:%d@%d %s %s 0 0 %d connected%s"):format(node_id(i), node.tls_port or node.port,
+      node.bus, flags,
       node.master and node_id(node.master) or "-", node.master or i, slots)
   end
   lines[#lines + 1] = ("vars currentEpoch %d lastVoteEpoch 0\n"):format(#c.layout)
   return table.concat(lines, "\n")
 end
 
-local function lay_out(masters, replicas)
+-- With TLS the servers talk and are announced by that port; this spec's own commands go over the plain one.
+local function lay_out(masters, replicas, tls)
   local layout = {}
   for i = 1, masters do
     layout[i] = { port = port.free(), bus = port.free(), first = math.floor(SLOTS * (i - 1) / masters),
@@ -42,6 +44,7 @@ local function lay_out(masters, replicas)
   for i = 1, replicas do
     layout[masters + i] = { port = port.free(), bus = port.free(), master = (i - 1) % masters + 1 }
   end
+  for _, node in ipairs(layout) do node.tls_port = tls and port.free() or nil end
   return layout
 end
 
@@ -52,7 +55,16 @@ local function server_options(c, i)
     "--cluster-replica-validity-factor", 0 }
   if options.password then args[#args + 1], args[#args + 2] = "--masterauth", options.password end
   for _, word in ipairs(options.args or {}) do args[#args + 1] = word end
-  return { over = "plain", db = 0, port = node.port, password = options.password, acl = options.acl, args = args,
+  local acl
+  for _, line in ipairs(options.acl or {}) do
+    -- Beside the rights on one server, a client asks who serves what, and follows a key that is being moved.
+    acl = acl or {}
+    acl[#acl + 1] = line .. " +cluster|slots +asking"
+  end
+  if node.tls_port then args[#args + 1], args[#args + 2] = "--tls-cluster", "yes" end
+  if node.tls_port then args[#args + 1], args[#args + 2] = "--tls-replication", "yes" end
+  return { over = node.tls_port and "tls" or "plain", tls_port = node.tls_port, db = 0, port = node.port,
+    password = options.password, acl = acl, args = args,
     files = { ["nodes.conf"] = configuration(c, i) } }
 end
 
@@ -76,7 +88,7 @@ local function begin(options)
   local redis = require "spec.support.redis"
   local c = setmetatable({ options = options, host = "127.0.0.1", db = 0, over = "cluster", nodes = {},
     password = options.password }, meta)
-  c.layout = lay_out(options.masters or 3, options.replicas or 0)
+  c.layout = lay_out(options.masters or 3, options.replicas or 0, options.over == "tls")
   for i = 1, #c.layout do c.nodes[i] = redis.start(server_options(c, i)) end
   c.port, c.addr, c.dir, c.p = c.nodes[1].port, c.nodes[1].addr, c.nodes[1].dir, c.nodes[1].p
   return c
@@ -104,7 +116,7 @@ end
 
 function methods:hosts()
   local list = {}
-  for i, node in ipairs(self.nodes) do list[i] = node.addr end
+  for i, node in ipairs(self.nodes) do list[i] = node.host .. ":" .. (node.tls_port or node.port) end
   return table.concat(list, ",")
 end
 
@@ -113,8 +125,12 @@ function methods:url(options)
   options = options or {}
   local password = options.password or self.password
   local user = (options.user or "") .. (password and ":" .. password or "")
-  return ("redis+cluster://%s%s/%s"):format(user ~= "" and user .. "@" or "", options.hosts or self:hosts(),
-    options.query and "?" .. options.query or "")
+  local tls = self.options.over == "tls"
+  local query = {}
+  if options.query then query[1] = options.query end
+  if tls then query[#query + 1] = "ca=" .. (options.ca or require "spec.support.certs".make().ca) end
+  return ("%s+cluster://%s%s/%s"):format(tls and "rediss" or "redis", user ~= "" and user .. "@" or "",
+    options.hosts or self:hosts(), query[1] and "?" .. table.concat(query, "&") or "")
 end
 
 -- A node that runs.
@@ -229,6 +245,11 @@ function methods:connect(seconds)
       for _, one in ipairs(all) do one:close() end
     end,
   }
+end
+
+-- The number of connections beside those of this spec, one to each server.
+function methods:strangers()
+  return select(2, self:cli("CLIENT", "LIST"):gsub("id=", "")) - #self.nodes
 end
 
 local function each(method)

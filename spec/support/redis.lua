@@ -1,14 +1,15 @@
 -- redis - private redis-servers for specs: on a free port, in a folder of their own, gone at the end.
 --
 --   local r = redis.start{ password=, acl={"user u on >p ..."}, unix=true, args={...}, db=15, port=, replica_of=,
---     files={name=text} }
+--     files={name=text}, single=true, tls_port= }
 --   r:url()  r:cli("HGETALL", "app")  r:hash("app")
 --   r:kill() r:pause() r:resume() r:stop() r:start() r:restart()  r:save()
 --
 -- How discover reaches it: DISCOVER_TEST_REDIS = plain (default), tls, unix, sentinel, cluster; or the option `over`.
 -- The specs' own commands always go over the plain port. With sentinel every server gets a replica, and three Sentinels
 -- of this process name it as the master; they never put the replica in its place, since specs come back to the same
--- server. With cluster it is a Cluster of three servers instead, see cluster.lua.
+-- server. With cluster it is a Cluster of three servers instead, see cluster.lua; `single`: one even so, for specs that
+-- write a string of one server out.
 local certs = require "spec.support.certs"
 local port = require "spec.support.port"
 local proc = require "spec.support.proc"
@@ -22,18 +23,18 @@ local meta = { __index = methods }
 -- Starts a server and waits until it answers. Fields: host, port, addr, db, dir, password, p (the process).
 function redis.start(options)
   options = options or {}
-  if (options.over or os.getenv "DISCOVER_TEST_REDIS") == "cluster" then
-    return require "spec.support.cluster".start(options)
-  end
+  local over = options.over or os.getenv "DISCOVER_TEST_REDIS" or "plain"
+  if over == "cluster" and not options.single then return require "spec.support.cluster".start(options) end
+  if over == "cluster" then over = "plain" end
   local r = setmetatable({
     options = options, host = "127.0.0.1", port = options.port or port.free(), db = options.db or 15,
     dir = proc.tmpdir(), password = options.password,
   }, meta)
   r.addr = r.host .. ":" .. r.port
-  r.over = options.over or os.getenv "DISCOVER_TEST_REDIS" or "plain"
+  r.over = over
   assert(({ plain = true, tls = true, unix = true, sentinel = true })[r.over],
     "DISCOVER_TEST_REDIS is plain, tls, unix, sentinel or cluster")
-  if r.over == "tls" then r.tls_port = port.free() end
+  if r.over == "tls" then r.tls_port = options.tls_port or port.free() end
   if options.acl then
     -- With an ACL file the default user is whatever the file says: keep one for the specs themselves.
     local lines = { "user default on nopass ~* &* +@all" }
@@ -91,6 +92,11 @@ function methods:follow(master, words)
   words[#words + 1], words[#words + 2] = "--replicaof", master.host .. " " .. (over_tls or master.port)
   if over_tls then words[#words + 1], words[#words + 2] = "--tls-replication", "yes" end
   if master.password then words[#words + 1], words[#words + 2] = "--masterauth", master.password end
+end
+
+-- The number of connections beside those of this spec.
+function methods:strangers()
+  return select(2, self:cli("CLIENT", "LIST"):gsub("id=", "")) - 1
 end
 
 -- The registry string. { user=, password=, db=, query="a=b" }; without a table the server's own password and db.
