@@ -23,7 +23,8 @@
   XX(RETRY_BUDGET, retry_budget)                                                                                       \
   XX(AVOIDED, avoided)                                                                                                 \
   XX(REGISTRY_DOWN, registry_down)                                                                                     \
-  XX(REGISTRY_UP, registry_up)
+  XX(REGISTRY_UP, registry_up)                                                                                         \
+  XX(REGISTRY_MOVED, registry_moved)
 
 typedef enum dsc_event_kind {
 #define XX(upper, lower) DSC_EVENT_##upper,

@@ -114,6 +114,7 @@ static void fill_locked(dsc_registry *r, dsc_registry_stats *stats) {
   stats->disconnects = counts.disconnects;
   stats->commands = counts.commands;
   stats->errors = counts.errors;
+  snprintf(stats->server, sizeof stats->server, "%s", counts.server);
 }
 
 void dsc_registry_get_stats(dsc_registry *registry, dsc_registry_stats *stats) {

@@ -177,6 +177,14 @@ static void on_renewed(void *ud) {
   tick_locked(r);
 }
 
+static void on_moved(void *ud, const char *from, const char *to) {
+  dsc_registry *r = ud;
+  char why[192];
+  snprintf(why, sizeof why, "Sentinels name %s as the master, no longer %s", to, from);
+  dsc_registry_tell_log(r, DSC_LOG_WARN, "the registry %s has moved: %s", r->config.text, why);
+  dsc_registry_tell_event(r, DSC_EVENT_REGISTRY_MOVED, dsc_str_of(""), dsc_str_of(to), why);
+}
+
 /* ---- begin and end */
 
 static void at_end(void *ud) {
@@ -213,7 +221,8 @@ static dsc_err make_store(dsc_registry *r, dsc_why *why) {
                              .on_subscribed = dsc_registry_app_on_subscribed,
                              .on_refused = dsc_registry_app_on_refused,
                              .on_message = dsc_registry_app_on_message,
-                             .on_renewed = on_renewed};
+                             .on_renewed = on_renewed,
+                             .on_moved = on_moved};
   if (r->config.kind == DSC_REGISTRY_MEMORY) {
     r->store = dsc_store_memory_new(dsc_str_of(r->config.name), &events);
   } else {

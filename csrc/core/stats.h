@@ -21,7 +21,8 @@ typedef struct dsc_stats_counts {
 /* The registry. */
 typedef struct dsc_registry_stats {
   const char *kind;
-  char target[300]; /* no password */
+  char target[300];          /* no password */
+  char server[DSC_ADDR_MAX]; /* behind Sentinels: the master; "": none yet, or no Sentinels */
   bool up;
   uint64_t connects, disconnects, commands, errors, messages, bad_messages, reads, resyncs, heartbeats, lost;
   double last_heartbeat_age; /* seconds, negative: none yet */

@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "base/addr.h"
 #include "model/config_registry.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -55,6 +56,8 @@ typedef struct dsc_store_events {
   void (*on_message)(void *ud, dsc_str app, dsc_str text);
   /* It stands, but a part of what it had may be lost: announce all again, and read. */
   void (*on_renewed)(void *ud);
+  /* Another server than before stands for the registry: addresses. */
+  void (*on_moved)(void *ud, const char *from, const char *to);
 } dsc_store_events;
 
 /* What a node is announced as. */
@@ -68,6 +71,7 @@ typedef struct dsc_store_node {
 
 typedef struct dsc_store_stats {
   uint64_t connects, disconnects, commands, errors;
+  char server[DSC_ADDR_MAX]; /* that stands for the registry, where somebody else says which; "": none yet, or nobody */
 } dsc_store_stats;
 
 typedef struct dsc_store dsc_store;

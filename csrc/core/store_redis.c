@@ -217,7 +217,8 @@ static bool redis_is_closed(dsc_store *base) {
 
 static void redis_get_stats(dsc_store *base, dsc_store_stats *stats) {
   redis_store *store = (redis_store *)base;
-  *stats = (dsc_store_stats){store->connects, store->disconnects, store->sent, store->errors};
+  *stats = (dsc_store_stats){store->connects, store->disconnects, store->sent, store->errors, ""};
+  snprintf(stats->server, sizeof stats->server, "%s", store->settled.text);
   if (store->cluster) dsc_cluster_count(store->cluster, &stats->connects, &stats->disconnects);
 }
 

@@ -43,6 +43,7 @@ struct redis_store {
   bool closing;
   dsc_sentinel *sentinel; /* NULL: the server is the one that config names */
   dsc_addr master;        /* with Sentinels: in use or tried last; port 0: none yet */
+  dsc_addr settled;       /* with Sentinels: the last master that took both connections; port 0: none yet */
   bool moving;            /* with Sentinels: `master` is news, to be connected to without a question */
   bool denied;            /* with Sentinels: `master` refused the credentials */
   dsc_cluster *cluster;   /* NULL: one server. Else commands go this way, and that side has no connection */

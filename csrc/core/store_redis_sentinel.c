@@ -80,6 +80,10 @@ void dsc_store_redis_sentinel_connect(redis_store *store) {
 void dsc_store_redis_sentinel_on_ready(redis_store *store) {
   bool both = store->commands.ready && store->messages.ready;
   if (!both && !store->moving) dsc_sentinel_settle(store->sentinel, &store->master);
+  if (!both || strcmp(store->settled.text, store->master.text) == 0) return;
+  dsc_addr from = store->settled;
+  store->settled = store->master;
+  if (from.port) store->base.events.on_moved(store->base.events.ud, from.text, store->master.text);
 }
 
 void dsc_store_redis_sentinel_on_down(redis_store *store, bool denied, const char *why) {

@@ -57,6 +57,7 @@ static void push_registry(lua_State *L, const dsc_registry_stats *registry) {
   lua_createtable(L, 0, 16);
   dsc_compat_set_str(L, "kind", registry->kind);
   dsc_compat_set_str(L, "target", registry->target);
+  if (registry->server[0]) dsc_compat_set_str(L, "server", registry->server);
   dsc_compat_set_bool(L, "up", registry->up);
   dsc_compat_set_int(L, "connects", registry->connects);
   dsc_compat_set_int(L, "disconnects", registry->disconnects);

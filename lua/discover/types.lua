@@ -192,7 +192,7 @@ function discover.wait_any(futures, timeout) end
 ---@field line string what tostring() gives
 
 ---@class discover.event
----@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"overload"|"retry_budget"|"avoided"|"registry_down"|"registry_up"
+---@field name "registered"|"lost"|"unregistered"|"node_added"|"node_removed"|"stale"|"isolated"|"recovered"|"overload"|"retry_budget"|"avoided"|"registry_down"|"registry_up"|"registry_moved"
 ---@field time number seconds since 1970
 ---@field app? string
 ---@field node? string

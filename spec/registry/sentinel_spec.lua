@@ -55,7 +55,9 @@ describe("Sentinel, when the master fails:", function()
   end
 
   setup(function()
-    g.idle = assert(discover.open(g:url(), { calls = { idle = {} }, resync = 3600, log_level = "off" }))
+    g.log = nodes.log()
+    g.idle = assert(discover.open(g:url(), { calls = { idle = {} }, resync = 3600, logger = g.log.logger }))
+    g.events = nodes.events(g.idle)
   end)
 
   -- What a server was told by registrants, in a file of lines that grows until the server cuts it.
@@ -64,12 +66,17 @@ describe("Sentinel, when the master fails:", function()
   it("killed (kill -9)", function()
     all_well(g.master)
     local began = wait.now()
+    assert.equal(g.master.addr, g.idle:stats().registry.server)
+    assert.equal(0, g.events:count "registry_moved")
     g.master:kill()
     g:await_master(g.replica)
     local promoted = wait.now()
     local back = all_well(g.replica)
     figure("kill -9: Sentinels name the new master after %.2f s, all registered there after %.2f s", promoted - began,
       back - began)
+    assert.equal(1, g.events:count("registry_moved", g.replica.addr))
+    assert.equal(1, g.log:count("has moved: Sentinels name " .. g.replica.addr .. " as the master", "warn"))
+    assert.equal(g.replica.addr, g.idle:stats().registry.server)
     -- Sentinels may need 4 s themselves; the rest is ours.
     assert.is_true(back - promoted < 5 * wait.slow, ("%.2f s after the new master"):format(back - promoted))
   end)

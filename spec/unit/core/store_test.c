@@ -183,7 +183,11 @@ static void on_message_put(void *ud, dsc_str app, dsc_str text) {
 
 static void join(heard *h, bool puts) {
   memset(h, 0, sizeof *h);
-  dsc_store_events events = {h, on_state, on_subscribed, on_refused, puts ? on_message_put : on_message, NULL};
+  dsc_store_events events = {.ud = h,
+                             .on_state = on_state,
+                             .on_subscribed = on_subscribed,
+                             .on_refused = on_refused,
+                             .on_message = puts ? on_message_put : on_message};
   h->store = dsc_store_memory_new(dsc_str_of("store-test"), &events);
   assert_non_null(h->store);
   pthread_mutex_lock(dsc_store_memory_lock());
