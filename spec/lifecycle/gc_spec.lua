@@ -35,7 +35,7 @@ describe("#registry collection", function()
       for _ = 1, 3 do collectgarbage() end
       local until_ = os.time() + 5
       while threads() > before and os.time() < until_ do end
-      assert(threads() == before, threads())
+      assert(threads() <= before, threads())
       print "done"
     ]]
   end)

@@ -54,29 +54,15 @@ function lua_run.start(code, options)
   return proc.start(prepare(code, options or {}))
 end
 
-local function run_once(code, options)
+-- Runs a program to its end. The same options, and timeout (30 s, scaled): then it is killed and r.timeout is true.
+function lua_run.run(code, options)
+  options = options or {}
   local p = lua_run.start(code, options)
   local exit, signal = p:wait(options.timeout or 30)
   local timeout = not exit
   if timeout then exit, signal = p:destroy() end
   local out, err = p:output()
   return { ok = exit == 0, code = exit, signal = signal, timeout = timeout, out = out, err = err or "" }
-end
-
--- True when LeakSanitizer's tracer crashed by itself, at the end of a program that it had no report about.
-local function checker_crashed(run)
-  return run.err:find("LeakSanitizer has encountered a fatal error", 1, true) and not run.err:find "ERROR: %w+Sanitizer"
-end
-
--- Runs a program to its end. The same options, and timeout (30 s, scaled): then it is killed and r.timeout is true.
--- What the leak checker spoils by its own crash (3 runs in 100) is run again.
-function lua_run.run(code, options)
-  local run
-  for _ = 1, 4 do
-    run = run_once(code, options or {})
-    if not checker_crashed(run) then break end
-  end
-  return run
 end
 
 return setmetatable(lua_run, { __call = function(_, ...) return lua_run.run(...) end })
