@@ -9,8 +9,9 @@
 #include "base/clock.h"
 #include "net/cluster_impl.h"
 
-#define BETWEEN_MS 1000
-#define MAX_RANGES DSC_CLUSTER_SLOTS
+#define BETWEEN_MS   1000
+#define MAX_RANGES   DSC_CLUSTER_SLOTS
+#define MAX_MENTIONS 65536 /* of nodes, in all ranges: more would hold the loop for seconds */
 
 /* ---- understanding */
 
@@ -44,16 +45,33 @@ static dsc_err walk_range(const dsc_redis_reply *range, const dsc_addr *asked, d
 
 dsc_err dsc_cluster_walk(const dsc_redis_reply *reply, const dsc_addr *asked, dsc_cluster_range_fn fn, void *ud) {
   if (reply->type != DSC_REDIS_ARRAY || reply->count == 0 || reply->count > MAX_RANGES) return DSC_EPROTOCOL;
-  dsc_err err = DSC_OK;
+  size_t mentions = 0; /* and two numbers a range */
+  for (size_t i = 0; i < reply->count; i++) mentions += reply->items[i]->count;
+  dsc_err err = mentions > MAX_MENTIONS + 2 * reply->count ? DSC_EPROTOCOL : DSC_OK;
   for (size_t i = 0; i < reply->count && !err; i++) err = walk_range(reply->items[i], asked, fn, ud);
   return err;
 }
 
 /* ---- applying */
 
+/* Gives up nodes that the map has not named so far: redirects may have filled all places with strange ones. A slot that
+** loses its node here gets one in the rest of the map. */
+static void make_room(dsc_cluster *c) {
+  for (int slot = 0; slot < DSC_CLUSTER_SLOTS; slot++) {
+    if (!c->owner[slot] || c->owner[slot]->is_listed) continue;
+    if (c->owner[slot]->was_lost) c->renewed = true;
+    c->owner[slot] = NULL;
+  }
+  dsc_cluster_tidy(c);
+}
+
 static dsc_err apply_range(void *ud, int first, int last, const dsc_addr *addr) {
   dsc_cluster *c = ud;
   dsc_cluster_node *node = dsc_cluster_need_node(c, addr, false);
+  if (!node && first <= last && c->n_nodes == DSC_CLUSTER_MAX_NODES) {
+    make_room(c);
+    node = dsc_cluster_need_node(c, addr, false);
+  }
   if (!node) return first > last ? DSC_OK : DSC_ENOMEM;
   node->is_listed = true;
   for (int slot = first; slot <= last; slot++) {

@@ -13,7 +13,8 @@
 #include "base/mem.h"
 #include "net/cluster_impl.h"
 
-#define MAX_PIPELINE 16384 /* commands */
+#define MAX_PIPELINE 16384               /* commands */
+#define MAX_BYTES    (4 * 1024 * 1024UL) /* of a pipeline, one command more: a connection takes no 64 MB at once */
 
 /* A pipeline under way. */
 typedef struct part {
@@ -104,6 +105,7 @@ static void redirect(dsc_cluster_item *item, const dsc_redirect *where) {
   dsc_cluster_node *node = dsc_cluster_need_node(c, &where->addr, false);
   if (!node) {
     dsc_fail(&b->why, DSC_EREGISTRY, "redirected to %s: too many nodes, or no memory", where->addr.text);
+    c->want_map = true; /* makes room */
     settle(b, DSC_EREGISTRY);
     return;
   }
@@ -202,9 +204,14 @@ static size_t fill(part *p, dsc_redis_command *commands, size_t n) {
   return at;
 }
 
-static size_t count_pending(dsc_cluster_node *node) {
-  size_t n = 0;
-  for (dsc_link *link = node->pending.next; link != &node->pending && n < MAX_PIPELINE; link = link->next) n++;
+static size_t count_pending(const dsc_cluster_node *node) {
+  size_t n = 0, bytes = 0;
+  for (dsc_link *link = node->pending.next; link != &node->pending; link = link->next) {
+    const dsc_redis_command *command = &DSC_LIST_ENTRY(link, dsc_cluster_item, link)->command;
+    if (n == MAX_PIPELINE || bytes >= MAX_BYTES) break;
+    for (size_t i = 0; i < command->n; i++) bytes += command->words[i].n;
+    n++;
+  }
   return n;
 }
 
@@ -265,6 +272,7 @@ static void dispatch(dsc_cluster_item *item) {
   if (!can && item->anywhere) {
     node = dsc_cluster_any_ready(c);
     can = node != NULL;
+    item->to = NULL;
   }
   if (can) {
     dsc_list_push(&node->pending, &item->link);

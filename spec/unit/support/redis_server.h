@@ -30,6 +30,7 @@ typedef struct redis_server {
   pid_t pid; /* 0: not running */
   char dir[64];
   char password[32]; /* "": none */
+  int bus;           /* the second port of a Cluster's node; 0: it is no such node */
 } redis_server;
 
 MAYBE_UNUSED static double test_slow(void) {
@@ -193,7 +194,7 @@ MAYBE_UNUSED __attribute__((format(printf, 2, 3))) static const char *redis(redi
 /* ---- the server */
 
 MAYBE_UNUSED static int redis_start(redis_server *s) {
-  char port[16], pass[64];
+  char port[16], pass[64], bus[16];
   if (!s->dir[0]) {
     snprintf(s->dir, sizeof s->dir, "/tmp/discover-redis-XXXXXX");
     if (!mkdtemp(s->dir)) return 0;
@@ -201,6 +202,7 @@ MAYBE_UNUSED static int redis_start(redis_server *s) {
   if (!s->port) s->port = test_free_port();
   snprintf(port, sizeof port, "%d", s->port);
   snprintf(pass, sizeof pass, "%s", s->password);
+  snprintf(bus, sizeof bus, "%d", s->bus);
   pid_t parent = getpid();
   s->pid = fork();
   if (s->pid == 0) {
@@ -211,7 +213,8 @@ MAYBE_UNUSED static int redis_start(redis_server *s) {
     dup2(null, 1);
     dup2(null, 2);
     execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s->dir, "--save", "",
-           "--appendonly", "no", "--enable-debug-command", "yes", "--requirepass", pass, (char *)NULL);
+           "--appendonly", "no", "--enable-debug-command", "yes", "--requirepass", pass,
+           s->bus ? "--cluster-enabled" : (char *)NULL, "yes", "--cluster-port", bus, (char *)NULL);
     _exit(127);
   }
   return EVENTUALLY(strcmp(redis(s, "PING"), "PONG") == 0, 5000);
@@ -226,9 +229,12 @@ MAYBE_UNUSED static void redis_kill(redis_server *s, int signal_number) {
 
 MAYBE_UNUSED static void redis_stop(redis_server *s) {
   redis_kill(s, SIGKILL);
-  char path[128];
-  snprintf(path, sizeof path, "%s/dump.rdb", s->dir);
-  unlink(path);
+  static const char *const files[] = {"dump.rdb", "nodes.conf"};
+  for (size_t i = 0; i < 2; i++) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", s->dir, files[i]);
+    unlink(path);
+  }
   rmdir(s->dir);
   s->dir[0] = '\0';
 }
