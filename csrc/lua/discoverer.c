@@ -64,6 +64,7 @@ dsc_err dsc_lua_discoverer_enter(lua_State *L, int self, dsc_lua_frame *frame, d
   dsc_lua_discoverer *box = lua_touserdata(L, self);
   frame->ctx = (dsc_lua_ctx){L, self};
   if (!box->d) return dsc_fail(why, DSC_ESTOPPED, "the discoverer was closed");
+  luaL_checkstack(L, DSC_LUA_FRAME_SLOTS, "discover");
   return dsc_discoverer_enter(box->d, &frame->frame, &frame->ctx, why);
 }
 
@@ -83,6 +84,7 @@ static int stop(lua_State *L, uint32_t drain_ms) {
   dsc_lua_discoverer *box = dsc_lua_discoverer_check(L, 1);
   dsc_lua_ctx ctx = {L, 1};
   bool was_stopped = !box->d || dsc_discoverer_stopped(box->d);
+  luaL_checkstack(L, DSC_LUA_FRAME_SLOTS, "discover");
   if (box->d) dsc_discoverer_stop(box->d, &ctx, drain_ms);
   if (box->wake) dsc_wake_ring(box->wake); /* whoever waits for it shall see the end */
   if (!was_stopped) lua_gc(L, LUA_GCSTEP, STOPPED_KB);

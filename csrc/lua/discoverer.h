@@ -34,6 +34,9 @@ enum {
   DSC_U_COUNT
 };
 
+/* Slots of the stack that a callback's beginning takes, and the books of a future that ended. */
+#define DSC_LUA_FRAME_SLOTS 10
+
 typedef struct dsc_lua_discoverer {
   /* owner's thread only */
   dsc_discoverer *d; /* NULL: never opened or collected */
@@ -45,6 +48,7 @@ typedef struct dsc_lua_discoverer {
   uint32_t drain_ms;             /* of drain() without a time: every caller has read the registry by then */
   size_t debt;                   /* bytes of C memory made for Lua objects that the collector was not told of yet */
   struct dsc_wake *wake;         /* the host is woken by it; NULL: not */
+  void *job;                     /* of the callback that is being called, see hooks.c */
   uint32_t n_nodes, nodes_sweep; /* entries of DSC_U_NODES, and when to look for gone ones */
 } dsc_lua_discoverer;
 
@@ -69,8 +73,8 @@ dsc_lua_discoverer *dsc_lua_discoverer_push(lua_State *L);
 dsc_lua_discoverer *dsc_lua_discoverer_check(lua_State *L, int index);
 
 /* Enters the core with the discoverer at stack index `self`; until dsc_lua_discoverer_leave() nothing may raise
-** outside of callbacks. Owner's thread. Fails: DSC_ESTOPPED, DSC_EFORKED with `why`, then not entered. Raises
-** nothing. */
+** outside of callbacks, so the stack that those begin with is made here. Owner's thread. Fails: DSC_ESTOPPED,
+** DSC_EFORKED with `why`, then not entered. Raises: no memory for the stack, not entered. */
 dsc_err dsc_lua_discoverer_enter(lua_State *L, int self, dsc_lua_frame *frame, dsc_why *why);
 
 /* Leaves. Owner's thread. Raises nothing. */

@@ -3,7 +3,7 @@
 **
 ** Invariants: a callback runs in protected mode, in the state of the method that dispatches it (the frame's ctx), so
 ** no error leaves a frame and a yield is an error ("attempt to yield"). Between the core and lua_pcall nothing
-** allocates: what is pushed was made beforehand.
+** allocates: what is pushed was made beforehand, and room on the stack when the frame was entered.
 ** Threads: that of the lua_State.
 */
 #include "lua/hooks.h"
@@ -37,7 +37,8 @@ typedef struct job {
 } job;
 
 static int run(lua_State *L) {
-  job *j = lua_touserdata(L, 2);
+  lua_rawgeti(L, 1, DSC_U_SELF);
+  job *j = ((dsc_lua_discoverer *)lua_touserdata(L, -1))->job;
   lua_settop(L, 1);
   luaL_checkstack(L, LUA_MINSTACK, "callback");
   j->body(L, j);
@@ -54,15 +55,18 @@ static int message(lua_State *L) {
 /* Runs a job. Fails: `err`, `why` says what was raised. */
 static dsc_err protect(dsc_lua_ctx *ctx, job *j, dsc_err err, dsc_why *why) {
   lua_State *L = ctx->L;
+  dsc_lua_discoverer *box = lua_touserdata(L, ctx->self);
+  void *outer = box->job; /* whose callback called the method that got here */
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 8)) return dsc_fail(why, err, "stack overflow");
   dsc_compat_get_user(L, ctx->self);
   lua_rawgeti(L, top + 1, DSC_U_MESSAGE);
   lua_rawgeti(L, top + 1, DSC_U_RUN);
   lua_pushvalue(L, top + 1);
-  lua_pushlightuserdata(L, j);
   j->why = why;
-  int status = lua_pcall(L, 2, 0, top + 2);
+  box->job = j; /* pushed as a light userdata it may need memory: LuaJIT keeps a table of their upper bits */
+  int status = lua_pcall(L, 1, 0, top + 2);
+  box->job = outer;
   if (status != LUA_OK) {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in error handling";
     dsc_fail(why, err, "%s", text);

@@ -139,12 +139,12 @@ describe("a hostile Cluster", function()
   it("says CLUSTERDOWN and nothing else: the table stays, and calls go on", function()
     local s = fake{ HGETALL = { "*2\r\n" .. bulk "10.0.0.1:80" .. bulk "5", "-CLUSTERDOWN The cluster is down\r\n" },
       GET = "$1\r\n1\r\n" }
-    d = open(url(s), {}, { calls = { web = {} } })
-    nodes.await(d, "web", "10.0.0.1:80/5")
+    d = open(url(s), {}, { calls = { other = {} } })
+    nodes.await(d, "other", "10.0.0.1:80/5")
     wait.until_true(function() return #s:commands "HGETALL" >= 12 end, 10, "reads that fail")
-    assert.equal("10.0.0.1:80/5", nodes.show(d, "web"))
-    assert.equal("up", nodes.state(d, "web", "10.0.0.1:80"))
-    assert.equal("10.0.0.1:80", d:pick("web").addr)
+    assert.equal("10.0.0.1:80/5", nodes.show(d, "other"))
+    assert.equal("up", nodes.state(d, "other", "10.0.0.1:80"))
+    assert.equal("10.0.0.1:80", d:pick("other").addr)
   end)
 
   it("does not answer: start returns, stop does not wait", function()

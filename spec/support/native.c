@@ -86,11 +86,28 @@ static int l_limit_files(lua_State *L)
 
 /* ---- further states */
 
-static lua_State **check_state(lua_State *L)
+/* A state, and its allocator, which can be told to fail. */
+typedef struct state {
+  lua_State *L; /* NULL: closed */
+  lua_Alloc alloc;
+  void *ud;
+  long left; /* allocations until it fails, 0: never */
+  int out;   /* it fails, until told otherwise */
+} state;
+
+static void *limited(void *ud, void *block, size_t old, size_t size)
 {
-  lua_State **state = luaL_checkudata(L, 1, STATE);
-  if (!*state) luaL_error(L, "the state is closed");
-  return state;
+  state *s = ud;
+  int grows = size > 0 && (!block || size > old);
+  if (grows && s->left > 0 && --s->left == 0) s->out = 1;
+  return grows && s->out ? NULL : s->alloc(s->ud, block, old, size);
+}
+
+static state *check_state(lua_State *L)
+{
+  state *s = luaL_checkudata(L, 1, STATE);
+  if (!s->L) luaL_error(L, "the state is closed");
+  return s;
 }
 
 /* Runs code in a state; returns what its first value is as a string, or nil and the error. */
@@ -110,26 +127,39 @@ static int run_in(lua_State *L, lua_State *to, const char *code)
 
 static int state_run(lua_State *L)
 {
-  lua_State **state = check_state(L);
-  return run_in(L, *state, luaL_checkstring(L, 2));
+  return run_in(L, check_state(L)->L, luaL_checkstring(L, 2));
+}
+
+/* s:fail_at(n): its n-th allocation from now on fails, and all after it, until this is said again; 0: none. Returns
+** whether one has failed since the last time. */
+static int state_fail_at(lua_State *L)
+{
+  state *s = check_state(L);
+  lua_pushboolean(L, s->out);
+  s->left = (long)luaL_checkinteger(L, 2);
+  s->out = 0;
+  return 1;
 }
 
 static int state_close(lua_State *L)
 {
-  lua_State **state = luaL_checkudata(L, 1, STATE);
-  if (*state) lua_close(*state);
-  *state = NULL;
+  state *s = luaL_checkudata(L, 1, STATE);
+  if (s->L) lua_close(s->L);
+  s->L = NULL;
   return 0;
 }
 
-/* state() -> a new Lua state with the libraries: s:run(code) s:close() */
+/* state() -> a new Lua state with the libraries: s:run(code) s:fail_at(n) s:close() */
 static int l_state(lua_State *L)
 {
-  lua_State **state = lua_newuserdata(L, sizeof *state);
-  *state = luaL_newstate();
-  luaL_openlibs(*state);
+  state *s = lua_newuserdata(L, sizeof *s);
+  memset(s, 0, sizeof *s);
   luaL_getmetatable(L, STATE);
   lua_setmetatable(L, -2);
+  s->L = luaL_newstate();
+  s->alloc = lua_getallocf(s->L, &s->ud);
+  lua_setallocf(s->L, limited, s);
+  luaL_openlibs(s->L);
   return 1;
 }
 
@@ -183,7 +213,7 @@ int luaopen_native(lua_State *L)
       {"fork", l_fork},   {"waitpid", l_waitpid}, {"_exit", l_quick_exit}, {"exit", l_exit},
       {"abort", l_abort}, {"raise", l_raise},     {"handler", l_handler},  {"limit_files", l_limit_files},
       {"state", l_state}, {"threads", l_threads}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"run", state_run}, {"close", state_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"run", state_run}, {"fail_at", state_fail_at}, {"close", state_close}, {NULL, NULL}};
   luaL_newmetatable(L, STATE);
   lua_newtable(L);
   for (const luaL_Reg *r = methods; r->name; r++) {
