@@ -81,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   ops = *real;
   ops.read = read_rows;
   r->store->ops = &ops;
+  rows_text = (dsc_str){NULL, 0}; /* not what the input before this one held */
   play(r, input(data, size));
   r->store->ops = real;
   pthread_mutex_unlock(r->lock);
