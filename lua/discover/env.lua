@@ -5,8 +5,10 @@ local env = {}
 
 local PREFIX = "discover_"
 
+-- What was given may be long and hold anything: the sentence stays one line.
 local function invalid(...)
-  local sentence = string.format(...)
+  local sentence = string.format(...):gsub("%c", "?")
+  if #sentence > 300 then sentence = sentence:sub(1, 297) .. "..." end
   return nil, "invalid: " .. sentence, "invalid"
 end
 

@@ -89,8 +89,8 @@ end
 local function check_name(name, path)
   local kind = name:match "^(%l+)%??$"
   if not converters[kind] then
-    error(("bad shape at %s: \"%s\" (known: string, number, integer, boolean, any, each with ?)"):format(
-      path == "" and "the top" or path, name), 0)
+    error(("bad shape at %s: %s (known: string, number, integer, boolean, any, each with ?)"):format(
+      path == "" and "the top" or path, show(name)), 0)
   end
 end
 

@@ -621,7 +621,8 @@ function future:ready() end
 ---@return string? code "timeout", "callback" (by a callback of its own call), "forked"; of open: why not
 function future:wait(timeout) end
 
---- The same for coroutines: suspends the running one; d:poll(), d:wait() or a wait resumes it. Raises outside of one.
+--- The same for coroutines: suspends the running one; d:poll(), d:wait() or a wait resumes it.
+--- Outside of one it raises, unless it is ready.
 ---@return discover.result|discover.websocket|nil value
 ---@return string? message
 ---@return string? code

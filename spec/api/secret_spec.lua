@@ -42,6 +42,10 @@ describe("#api secret", function()
     assert.equal("invalid: the environment variable DISCOVER_NO_SUCH_THING is not set", why)
     assert.equal("invalid", code)
     assert.has_error(function() discover.secret_from_env() end)
+    -- Whatever is given, what is said stays a line that a log can take.
+    _, why = discover.secret_from_env(("\n\27[2J"):rep(10000))
+    assert.is_true(#why < 400, #why)
+    assert.is_nil(why:find "%c")
   end)
 
   it("is what a call string's token becomes", function()

@@ -73,6 +73,8 @@ describe("#api shape", function()
       assert.has_error(function() to("{}", what) end)
     end
     assert.error_matches(function() to("1", nil) end, "bad shape")
+    local _, why = pcall(to, "1", ("\n\27[2J"):rep(10000))
+    assert.is_true(#why < 400 and not why:find "%c", #why)
     assert.error_matches(function() to('{"a":1}', { a = "int" }) end, "known: string, number, integer")
     local cycle = {}
     cycle.again = cycle
