@@ -1,5 +1,4 @@
--- service - an HTTP service (lua-http) that registers itself as a node of the app "hello".
---
+-- service - an HTTP service (lua-http), a node of the app "hello"; /echo gives back what it is sent.
 --   examples/run examples/service.lua [registry [weight [host:port]]]
 --
 -- Heartbeats go on in a thread of the discoverer, whatever the service is busy with.
@@ -15,13 +14,17 @@ local server = assert(http_server.listen {
   host = host, port = tonumber(port), tls = false, version = 1.1,
   onstream = function(_, stream)
     local request = assert(stream:get_headers())
-    local body = ("hello %s, this is %s\n"):format(request:get "x-discover-from-app" or "stranger", addr)
-    local answer = http_headers.new()
+    -- Read whatever is sent: what is left over would be taken for the next request on the connection.
+    local body, kind = assert(stream:get_body_as_string()), request:get "content-type"
+    if request:get ":path" ~= "/echo" then
+      body, kind = ("hello %s, this is %s\n"):format(request:get "x-discover-from-app" or "stranger", addr), nil
+    end
+    local answer, is_head = http_headers.new(), request:get ":method" == "HEAD"
     answer:append(":status", "200")
-    answer:append("content-type", "text/plain")
+    answer:append("content-type", kind or "text/plain")
     answer:append("content-length", tostring(#body))
-    assert(stream:write_headers(answer, false))
-    assert(stream:write_body_from_string(body))
+    assert(stream:write_headers(answer, is_head))
+    if not is_head then assert(stream:write_body_from_string(body)) end
   end,
   onerror = function(_, _, op, why) io.stderr:write(op, ": ", tostring(why), "\n") end,
 })

@@ -107,8 +107,9 @@ void dsc_discoverer_log_attempt(dsc_frame *frame, const dsc_request *request, co
                                 dsc_err err, int status, double seconds, const char *why, dsc_str request_id) {
   dsc_discoverer *d = frame->d;
   bool failed = err != DSC_OK || (status >= 502 && status <= 504);
-  /* who cancels a call knows it */
-  dsc_log_level level = failed && err != DSC_ECANCELED ? DSC_LOG_WARN : DSC_LOG_INFO;
+  /* who cancels calls, or stops with some under way, knows it */
+  bool is_news = failed && err != DSC_ECANCELED && err != DSC_ESTOPPED;
+  dsc_log_level level = is_news ? DSC_LOG_WARN : DSC_LOG_INFO;
   if (!request->on_log && (int)level < atomic_load_explicit(&d->notices.level, memory_order_relaxed)) return;
   const char *msg = !failed ? "call" : why && *why ? why : "attempt failed";
   dsc_log_record record = make_record(level, ac, node, seconds, msg);

@@ -82,7 +82,8 @@ static dsc_err read_ms(lua_State *L, int arg, const char *what, const dsc_lua_op
   dsc_err err = read_time(L, arg, what, option->name, &ms, why);
   double max = option->max > 0 ? option->max : TIME_MAX_S;
   if (!err && !(ms >= ceil(option->min * 1000) && ms <= max * 1000))
-    err = dsc_fail(why, DSC_EINVALID, "%s: %s: out of range: %g to %g seconds", what, option->name, option->min, max);
+    err = dsc_fail(why, DSC_EINVALID, "%s: %s: out of range: %.10g to %.10g seconds", what, option->name, option->min,
+                   max);
   if (!err) *field = (uint32_t)ms;
   return err;
 }

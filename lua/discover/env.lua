@@ -164,7 +164,12 @@ function env.easy_start(opts, default_registry)
   ip, why, code = choose_ip(host, own.ip_prefix)
   if not ip then return nil, why, code end
   local addr = (ip:find ":" and "[%s]:%d" or "%s:%d"):format(ip, free)
-  d, why, code = core.start(own.registry or default_registry, own.app, addr, settings)
+  local known
+  known, d, why, code = pcall(core.start, own.registry or default_registry, own.app, addr, settings)
+  if not known then -- what it raises is about the caller's table
+    local text = d:gsub("^.-bad argument #%d+ to '[^']*'", "bad argument #1 to 'easy_start'")
+    error(text:gsub("known: ", "known: app, ip_prefix, listen, registry, ", 1), 3)
+  end
   if not d then return nil, why, code end
   return d, ip, free
 end

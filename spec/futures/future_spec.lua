@@ -187,6 +187,23 @@ describe("futures #api", function()
     assert.equal("invalid", select(3, f:wait(-1)))
   end)
 
+  it("what is under way when its discoverer stops is no news for stderr", function()
+    local run = native.run(([[
+      local d = discover.new()
+      d:set_node("mute", %q, 1)
+      local async = d:async()
+      for _ = 1, 20 do async:get("mute", "/") end
+      d:poll(0.01)
+      d:stop()
+      d = discover.new()
+      d:set_node("mute", %q, 1)
+      d:async():get("mute", "/")
+      d:poll(0)
+    ]]):format(hole.addr, hole.addr))
+    assert.is_true(run.ok)
+    assert.equal("", run.err)
+  end)
+
   it("cancel ends it at once, and blames nobody", function()
     local told
     local f = async:get("mute", "/"):on(function(res) told = res.err end)
