@@ -17,7 +17,6 @@
 #define KNOWN                                                                                                          \
   "redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://, unix:// and "      \
   "memory://"
-#define TEXT_MAX_BYTES 8192
 
 dsc_err dsc_config_registry_invalid(dsc_why *why, const char *sentence) {
   return dsc_fail(why, DSC_EINVALID, "registry: %s", sentence);
@@ -208,7 +207,7 @@ static dsc_err parse_scheme(dsc_registry_config *config, dsc_str name, dsc_str t
 
 static dsc_err parse_any(dsc_registry_config *config, dsc_str text, dsc_why *why) {
   if (text.n == 0) return DSC_OK;
-  if (text.n > TEXT_MAX_BYTES) return dsc_config_registry_invalid(why, "longer than 8192 bytes");
+  if (text.n > DSC_REGISTRY_TEXT_MAX) return dsc_config_registry_invalid(why, "longer than 8192 bytes");
   if (!dsc_str_is_clean(text)) return dsc_config_registry_invalid(why, "control characters are not allowed");
   const char *slashes = memmem(text.p, text.n, "://", 3);
   if (!slashes) return dsc_config_registry_parse_old(config, text, why);

@@ -6,6 +6,7 @@
 
 #include "model/config.h"
 
+#define DSC_REGISTRY_TEXT_MAX           8192  /* bytes of a registry string */
 #define DSC_REGISTRY_CONNECT_TIMEOUT_MS 3000u /* without connectTimeout */
 
 /* What names a registry (the parsed registry string). */
