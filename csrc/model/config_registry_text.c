@@ -9,17 +9,22 @@
 #include "base/url.h"
 #include "model/config_registry_impl.h"
 
-/* Appends "?name=value", or with '&'; NULL is left out. A path keeps its slashes readable. */
-static void add_pair(dsc_buf *buf, char *mark, const char *name, const char *value) {
-  if (!value) return;
-  dsc_buf_addf(buf, "%c%s=", *mark, name);
-  *mark = '&';
+/* Encoded, but for the slashes of a path. */
+static void add_value(dsc_buf *buf, const char *value) {
   for (const char *at = value; *at;) {
     size_t n = strcspn(at, "/");
     dsc_url_encode(buf, (dsc_str){at, n});
     if (at[n] == '/') dsc_buf_add(buf, "/", 1);
     at += at[n] == '/' ? n + 1 : n;
   }
+}
+
+/* Appends "?name=value", or with '&'; NULL is left out. */
+static void add_pair(dsc_buf *buf, char *mark, const char *name, const char *value) {
+  if (!value) return;
+  dsc_buf_addf(buf, "%c%s=", *mark, name);
+  *mark = '&';
+  add_value(buf, value);
 }
 
 static void add_user(dsc_buf *buf, const dsc_registry_config *config) {
@@ -63,7 +68,7 @@ static void add_servers_text(dsc_buf *buf, const dsc_registry_config *config) {
     char db[16];
     dsc_buf_addf(buf, "unix://");
     add_user(buf, config);
-    dsc_buf_addf(buf, "%s", config->path);
+    add_value(buf, config->path);
     snprintf(db, sizeof db, "%u", (unsigned)config->db);
     add_pair(buf, &mark, "db", db);
   } else {
