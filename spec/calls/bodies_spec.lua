@@ -39,7 +39,7 @@ end
 local function nobody() return "127.0.0.1:" .. port.free() end
 
 -- How many descriptors this process has.
-local function descriptors() return tonumber(proc.shell "ls /proc/$PPID/fd | wc -l") end
+local function descriptors() return proc.descriptors() end
 
 describe("a form #api", function()
   local function sent(t, headers) return client():post("svc", "/form", discover.form(t), headers):json() end

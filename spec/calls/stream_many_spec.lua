@@ -11,7 +11,7 @@ describe("many streams #api", function()
     proc.shell(("truncate -s 1000000 %s/big"):format(dir))
     local server = service.nginx{ ["/big"] = { "root " .. dir .. ";" } }
     local d = calls.client{ server }
-    local function descriptors() return tonumber(proc.shell "ls /proc/$PPID/fd | wc -l") end
+    local function descriptors() return proc.descriptors() end
     local before
     for i = 1, count do
       local res = d:request{ app = "svc", path = "/big", stream = true }

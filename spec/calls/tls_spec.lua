@@ -378,7 +378,7 @@ describe("over TLS", function()
   end)
 
   it("many calls leave descriptors and memory as they were", function()
-    local function descriptors() return tonumber(proc.shell "ls /proc/$PPID/fd | wc -l") end
+    local function descriptors() return proc.descriptors() end
     local function memory() return tonumber((proc.shell "grep VmRSS /proc/$PPID/status"):match "%d+") end
     local servers = { tls = { cert = certs.server, http2 = true, conf = "keepalive_requests 2;" } }
     local brief = nginx.start{ servers = servers }

@@ -16,7 +16,7 @@ local ws = require "spec.support.ws"
 local FIRST = calls.FIRST
 
 local function descriptors()
-  return tonumber((proc.shell "ls /proc/$PPID/fd | wc -l"))
+  return proc.descriptors()
 end
 
 describe("ten nodes under load", function()

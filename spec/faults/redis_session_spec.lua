@@ -11,7 +11,7 @@ local PEER = "127.0.0.1:9001/70"
 local BATCH = 300
 
 local function descriptors()
-  return tonumber((proc.shell "ls /proc/$PPID/fd | wc -l"))
+  return proc.descriptors()
 end
 
 describe("a Redis session that breaks", function()

@@ -147,6 +147,15 @@ function methods:output()
   return read_all(self.out) or "", self.err ~= self.out and read_all(self.err) or nil
 end
 
+-- A shell command that counts the open descriptors of the process that runs it by popen; the pipe of popen itself, of
+-- which one end or both may be there, is left out.
+proc.COUNT_DESCRIPTORS = [[ls -l /proc/$PPID/fd | grep -vcF "$(readlink /proc/$$/fd/1)"]]
+
+-- The number of this process's.
+function proc.descriptors()
+  return tonumber(proc.shell(proc.COUNT_DESCRIPTORS))
+end
+
 -- The number of its open descriptors, of its threads, and its resident memory in KiB.
 function methods:descriptors()
   return tonumber(proc.shell(("ls /proc/%d/fd 2>/dev/null | wc -l"):format(self.pid)))
