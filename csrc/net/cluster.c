@@ -138,8 +138,8 @@ void dsc_cluster_set_name(dsc_cluster *c, const char *name) {
 }
 
 void dsc_cluster_count(const dsc_cluster *c, uint64_t *connects, uint64_t *disconnects) {
-  *connects += c->connects;
-  *disconnects += c->disconnects;
+  *connects += atomic_load(&c->connects);
+  *disconnects += atomic_load(&c->disconnects);
 }
 
 void dsc_cluster_close(dsc_cluster *c) {

@@ -6,8 +6,8 @@
 ** moved) is sent again until `command_timeout_ms` have passed, so only commands that may be carried out twice belong
 ** here. Subscribing is not done here; dsc_cluster_get_live() names nodes for it.
 **
-** Nothing is called from inside a function of this header: all callbacks come from the loop. Everything in the loop's
-** thread.
+** Nothing is called from inside a function of this header: all callbacks come from the loop. Unless said, everything in
+** the loop's thread.
 */
 #ifndef DSC_NET_CLUSTER_H
 #define DSC_NET_CLUSTER_H
@@ -72,7 +72,7 @@ bool dsc_cluster_has(const dsc_cluster *cluster, const char *addr);
 /* Names all connections anew (CLIENT SETNAME). Loop thread. */
 void dsc_cluster_set_name(dsc_cluster *cluster, const char *name);
 
-/* Adds up connections that were made and lost. Loop thread. */
+/* Adds up connections that were made and lost. Any thread, as long as it lives. */
 void dsc_cluster_count(const dsc_cluster *cluster, uint64_t *connects, uint64_t *disconnects);
 
 /* Ends all connections; what is open completes with DSC_ECLOSED, from the loop. Idempotent. Loop thread. */

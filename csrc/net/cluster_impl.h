@@ -9,6 +9,8 @@
 #ifndef DSC_NET_CLUSTER_IMPL_H
 #define DSC_NET_CLUSTER_IMPL_H
 
+#include <stdatomic.h>
+
 #include "base/list.h"
 #include "model/cluster_slot.h"
 #include "net/cluster.h"
@@ -96,7 +98,8 @@ struct dsc_cluster {
   dsc_why why;       /* of this round's last failure */
   bool ticking;      /* the timer runs */
   bool closing;
-  uint64_t connects, disconnects;
+  /* any thread */
+  atomic_uint_fast64_t connects, disconnects;
 };
 
 /* ---- cluster.c */

@@ -50,7 +50,7 @@ static void on_ready(void *ud) {
   node->ready = true;
   node->tries = 0;
   node->retry_ms = 0;
-  c->connects++;
+  atomic_fetch_add(&c->connects, 1);
   bool renewed = node->was_lost && c->up && !c->searching;
   if (node->was_lost && c->searching) c->renewed = true; /* told with the map */
   node->was_lost = false;
@@ -78,7 +78,7 @@ static void on_down(void *ud, dsc_redis_down down, const char *why) {
   dsc_cluster *c = node->cluster;
   char text[DSC_WHY_MAX];
   snprintf(text, sizeof text, "%s: %s", node->addr.text, why);
-  if (node->ready) c->disconnects++;
+  if (node->ready) atomic_fetch_add(&c->disconnects, 1);
   if (node->ready && down != DSC_REDIS_DOWN_CLOSED) node->was_lost = true;
   node->ready = false;
   node->conn = NULL;
@@ -122,7 +122,7 @@ bool dsc_cluster_connect(dsc_cluster_node *node) {
 
 void dsc_cluster_disconnect(dsc_cluster_node *node) {
   if (!node->conn) return;
-  if (node->ready) node->cluster->disconnects++;
+  if (node->ready) atomic_fetch_add(&node->cluster->disconnects, 1);
   node->ready = false;
   dsc_redis_conn_close(node->conn);
 }
