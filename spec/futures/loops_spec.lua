@@ -198,7 +198,8 @@ describe("loops #api", function()
       end
       local pid = output("echo $PPID"):match "%d+"
       -- No pipes: that of popen is among them, with one end or both.
-      local function open() return tonumber(output("ls -l /proc/" .. pid .. "/fd | grep -vc pipe:")) end
+      local command = "find /proc/" .. pid .. "/fd -type l -printf '%l\\n' 2>/dev/null | grep -vc pipe:"
+      local function open() return assert(tonumber(output(command))) end
       local before
       for round = 1, 30 do
         local one, two = discover.new(), discover.new()

@@ -149,7 +149,8 @@ end
 
 -- A shell command that counts the open descriptors of the process that runs it by popen; the pipe of popen itself, of
 -- which one end or both may be there, is left out.
-proc.COUNT_DESCRIPTORS = [[ls -l /proc/$PPID/fd | grep -vcF "$(readlink /proc/$$/fd/1)"]]
+proc.COUNT_DESCRIPTORS = [[find /proc/$PPID/fd -type l -printf '%l\n' 2>/dev/null |
+  grep -vcF "$(readlink /proc/$$/fd/1)"]]
 
 -- The number of this process's.
 function proc.descriptors()
