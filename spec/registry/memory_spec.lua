@@ -172,7 +172,8 @@ describe("#registry #api memory", function()
 
   it("threads with states of their own share it", function()
     local r = native.run [[
-      local code = ("package.path = %q package.cpath = %q local id = ID "):format(package.path, package.cpath) .. [=[
+      local head = ("package.path = %q package.cpath = %q "):format(package.path, package.cpath)
+      local body = [=[
         local discover = require "discover"
         for i = 1, 200 do
           -- Two on one address would quarrel.
@@ -184,7 +185,7 @@ describe("#registry #api memory", function()
           c:stop()
         end
       ]=]
-      local function nth(id) return (code:gsub("ID", id, 1)) end
+      local function nth(id) return head .. "local id = " .. id .. body end
       assert(native.threads(nth(1), nth(2), nth(3)))
       print "done"
     ]]
