@@ -54,7 +54,9 @@ describe("unix", function()
       assert(r:cli("SELECT", 3))
       assert.equal("100", r:hash(app)[ADDR])
       r:cli("SELECT", r.db)
-      assert.is_nil(d:stats().registry.target:find("w/d", 1, true))
+      -- As a whole: a search for a short secret may find the random name of a folder.
+      local user = url:find "^unix://svc:" and "svc@" or ""
+      assert.equal("unix://" .. user .. path .. "?db=3", d:stats().registry.target)
       d:stop()
     end
     local d = start("unix://" .. path .. "?db=3", { username = "svc", password = discover.secret "p:w/d" })
