@@ -54,7 +54,7 @@ static dsc_err make_tls(dsc_tls **tls, dsc_str app, const dsc_call_config *confi
   dsc_why reason = {{0}};
   *tls = NULL;
   dsc_err err = config->ssl ? dsc_tls_get(tls, &config->tls, &reason) : DSC_OK;
-  return err ? dsc_fail(why, err, "calls.%.*s: %s", DSC_STR_ARG(app), reason.text) : DSC_OK;
+  return err ? dsc_fail(why, err, "calls['%.*s']: %s", DSC_STR_ARG(app), reason.text) : DSC_OK;
 }
 
 /* Takes the reference to `tls` over. */

@@ -48,7 +48,7 @@ static int run(lua_State *L) {
 static int message(lua_State *L) {
   if (lua_type(L, 1) == LUA_TSTRING) return 1;
   if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
-  lua_pushfstring(L, "the error is a %s", luaL_typename(L, 1));
+  lua_pushfstring(L, "it raised a value of type %s", luaL_typename(L, 1));
   return 1;
 }
 

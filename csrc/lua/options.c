@@ -82,8 +82,8 @@ static dsc_err read_ms(lua_State *L, int arg, const char *what, const dsc_lua_op
   dsc_err err = read_time(L, arg, what, option->name, &ms, why);
   double max = option->max > 0 ? option->max : TIME_MAX_S;
   if (!err && !(ms >= ceil(option->min * 1000) && ms <= max * 1000))
-    err = dsc_fail(why, DSC_EINVALID, "%s: %s: out of range: %.10g to %.10g seconds", what, option->name, option->min,
-                   max);
+    err = dsc_fail(why, DSC_EINVALID, "%s: %s: %.10g is not in %.10g..%.10g seconds", what, option->name,
+                   isnan(ms) ? fabs(ms) : ms / 1000 + 0.0, /* no "-0" */ option->min, max);
   if (!err) *field = (uint32_t)ms;
   return err;
 }
@@ -149,7 +149,8 @@ dsc_err dsc_lua_options_seconds(lua_State *L, int arg, const char *what, double 
   }
   *seconds = (double)lua_tonumber(L, arg);
   if (*seconds >= 0 && *seconds < 1e9) return DSC_OK;
-  return dsc_fail(why, DSC_EINVALID, "%s: seconds: out of range: 0 to 1e9", what);
+  return dsc_fail(why, DSC_EINVALID, "%s: %.10g is not in 0..1e9 seconds", what,
+                  isnan(*seconds) ? fabs(*seconds) : *seconds);
 }
 
 dsc_err dsc_lua_options_count(lua_State *L, int index, int arg, const char *what, uint32_t min, uint32_t max,

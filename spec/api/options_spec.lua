@@ -81,6 +81,11 @@ describe("#api options of new", function()
     invalid("timeout", discover.new, { calls = { auth = { timeout = 0 } } })
     invalid("opts.calls%['auth'%]", discover.new, { calls = { auth = { retry = "maybe" } } })
     invalid("weight: a whole number from 0 to 1000000 expected, got 1.5", discover.new, { weight = 1.5 })
+    -- The culprit, what it was and what is allowed: the same range, whatever is wrong with it.
+    for text, value in pairs{ ["0"] = 0, ["%-1"] = -1, ["nan"] = nan, ["inf"] = 1 / 0, ["0%.05"] = 0.05,
+                              ["7200"] = "2h" } do
+      invalid("heartbeat: " .. text .. " is not in 0%.1%.%.3600 seconds", discover.new, { heartbeat = value })
+    end
   end)
 
   it("raises on a wrong type even beside a bad value", function()

@@ -278,7 +278,7 @@ describe("files of TLS", function()
         local d, why, code = discover.new{ calls = { [app] = { ssl = true, tls = tls } } }
         assert.is_nil(d)
         assert.equal("invalid", code, why)
-        assert.matches("^invalid: calls%." .. (app == "*" and "%*" or app) .. ": " .. what:gsub("%.", "%%."), why)
+        assert.matches("^invalid: calls%['" .. (app == "*" and "%*" or app) .. "'%]: " .. what:gsub("%.", "%%."), why)
       end
       local d = calls.client{ n.plain }
       local ok, why, code = d:add_external_app("other", { ssl = true, tls = tls })
