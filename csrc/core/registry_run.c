@@ -106,10 +106,10 @@ static void begin_close_locked(dsc_registry *r) {
   if (r->closing) return;
   r->closing = true;
   uint64_t now = dsc_clock_now_ms();
-  r->close_by_ms = now + (r->commands ? GOODBYE_MS : GOODBYE_DOWN_MS);
+  uint64_t most = r->commands ? GOODBYE_MS : GOODBYE_DOWN_MS;
   /* the holder has waited for its goodbye already: that time counts */
-  bool waited = r->commands && r->asked_ms && now - r->asked_ms < 2 * GOODBYE_MS;
-  if (waited) r->close_by_ms = r->asked_ms + GOODBYE_MS;
+  bool waited = r->asked_ms && now - r->asked_ms < 2 * most;
+  r->close_by_ms = (waited ? r->asked_ms : now) + most;
   dsc_registry_own_up_locked(r, false); /* what had to wait is due now */
 }
 
