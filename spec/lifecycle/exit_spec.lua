@@ -72,7 +72,7 @@ describe("#registry exit", function()
       if name:find "TERM" then assert.equal(15, result.signal) end
       if name == "abort()" then assert.equal(6, result.signal) end
       assert.equal(1, r:cli("HEXISTS", "web", "127.0.0.1:1"))
-      wait.until_true(function() return r:cli("EXISTS", "web_127.0.0.1:1") == 0 end, 2, "the key to expire")
+      wait.until_true(function() return r:cli("EXISTS", "web_127.0.0.1:1") == 0 end, 3, "the key to expire")
     end)
   end
 

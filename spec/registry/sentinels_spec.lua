@@ -233,7 +233,9 @@ describe("Sentinels", function()
     local one = assert(discover.open(g:url(), { shared = true, calls = { [app] = {} } }))
     local two = assert(discover.open(g:url{ hosts = table.concat(list, ",") }, { shared = true }))
     open[1], open[2] = one, two
-    assert.equal(1, select(2, g.master:cli("CLIENT", "LIST"):gsub("name=discover%-commands", "")))
+    wait.until_true(function()
+      return select(2, g.master:cli("CLIENT", "LIST"):gsub("name=discover%-commands", "")) == 1
+    end, 5, "one connection for commands")
     assert.equal(one:stats().registry.target, two:stats().registry.target)
     assert.equal("sentinel", one:stats().registry.kind)
     local three, why, code = discover.open(g:url{ query = "sentinelPassword=hunter2" }, { shared = true })
