@@ -293,9 +293,10 @@ describe("a file #api", function()
 
   it("that becomes shorter while it is sent ends the call with io, tried once, not held against the node", function()
     local path = file_of("shrinks", ("x"):rep(64 * 1024 * 1024))
-    local slow = scripted.start{ { { "read", 1000 }, { "sleep", 300 }, "drain" } }
+    local slow = scripted.start{ { { "read", 1000 }, { "sleep", 1500 }, "drain" } }
     local d = calls.client({ { slow, calls.FIRST }, { s, 1 } }, { call_retry_times = 1 })
-    local cut = proc.start{ "bash", "-c", ("sleep 0.15; truncate -s 5 %s"):format(proc.quote(path)), name = "cut" }
+    local begun = "until grep -q '\"bytes\"' %s; do sleep 0.01; done; truncate -s 5 %s"
+    local cut = proc.start{ "bash", "-c", begun:format(proc.quote(slow.file), proc.quote(path)), name = "cut" }
     local _, res = wait.within(10, function() return d:put("svc", "/digest", discover.file(path)) end)
     cut:wait(10)
     assert.equal("io", res.err, tostring(res))

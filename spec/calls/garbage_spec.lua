@@ -120,12 +120,12 @@ describe("a lying node #api", function()
   it("that answers before it is asked does not spoil the next answer", function()
     local s = scripted.start{
       { "read_request", { "respond", 200, "first" }, { "sleep", 20 }, { "send", OK .. "Content-Length: 4\r\n\r\nevil" },
-        "read_request", { "respond", 200, "third" }, "loop" },
+        "mark", "read_request", { "respond", 200, "third" }, "loop" },
       { "read_request", { "respond", 200, "good" }, "loop" },
     }
     local d = calls.client{ s }
     assert.equal("first", d:get("svc", "/").body)
-    wait.pass(0.1) -- the unasked answer is under way
+    s:wait(function() return #s:journal "mark" == 1 end, 5) -- the unasked answer is there
     assert.equal("good", d:get("svc", "/").body)
   end)
 

@@ -279,7 +279,7 @@ describe("a GET over HTTP/2", function()
 
   it("in its middle is not tried again, and what came is told", function()
     -- curl forgets headers that come together with the end of their stream
-    local s = peer("h2_request", { "h2_head", 200, 10 }, { "sleep", 100 }, { "h2_rst", INTERNAL }, "drain")
+    local s = peer("h2_request", { "h2_head", 200, 10 }, { "sleep", 400 }, { "h2_rst", INTERNAL }, "drain")
     local res = client{ s }:get("svc", "/")
     ended(res, "protocol", 1)
     assert.equal(200, res.status)

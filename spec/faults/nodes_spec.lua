@@ -226,15 +226,17 @@ describe("a node that lies about its length", function()
     local first, forged = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
       "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     for _, script in ipairs{ { { "send", first .. "def" } }, { { "send", first .. forged } },
-                             { { "send", first }, { "sleep", 3 }, { "send", forged } } } do
-      local liar = scripted.http("read_request", script[1], script[2] or "loop", script[3], script[3] and "loop")
+                             { { "send", first }, { "sleep", 3 }, { "send", forged }, "mark" } } do
+      script[#script + 1] = "loop"
+      local liar = scripted.http("read_request", table.unpack(script))
       local d = calls.client({ liar }, { calls = { svc = { timeout = 2 } } })
       for i = 1, 20 do
         local res = d:get("svc", "/" .. i)
         assert.is_true(res.ok, tostring(res))
         assert.equal("abc", res.body)
         -- What comes while nothing is asked finds nobody either.
-        if script[3] or i % 3 == 0 then wait.pass(0.03) end
+        if script[4] then liar:wait(function(s) return #s:journal "mark" == i end, 5) end
+        if i % 3 == 0 then wait.pass(0.03) end
       end
       d:stop()
       liar:kill()

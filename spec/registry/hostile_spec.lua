@@ -73,7 +73,7 @@ describe("a hostile Redis", function()
       wait.until_true(function()
         d:registered()
         return log:count(expected, "error") > 0
-      end, 4, "the log to say " .. expected)
+      end, 6, "the log to say " .. expected)
     end
     wait.holds(function()
       local res = d:request{ method = "GET", app = "other", path = "/", deadline = 0.2 }

@@ -125,6 +125,7 @@ describe("#registry Redis comes late", function()
       return n
     end
     wait.until_true(function() return refusals() > 0 end, 5, "the refusal")
+    wait.pass(0.5) -- of the second connection, too
     local before = refusals()
     wait.pass(1)
     assert.equal(before, refusals())

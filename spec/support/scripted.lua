@@ -6,7 +6,7 @@
 --
 -- A script is a list of steps; connection i plays script i, the last one stays. Steps (a word or {word, ...}):
 --   "read_request"  {"read", n}  {"send", bytes}  {"respond", status, body, "Name: value\r\n"}
---   {"trickle", bytes, ms}  {"flood", bytes [, times]}  {"sleep", ms}  "hang"  "drain"  "close"  "rst"  "loop"
+--   {"trickle", bytes, ms}  {"flood", bytes [, times]}  {"sleep", ms}  "mark"  "hang"  "drain"  "close"  "rst"  "loop"
 --   {"redis", {NAME = reply or {first, then...}}}: a Redis that answers as usual but for these; raw reply bytes, or
 --   "silent" or "close". For HTTP/2: "h2_greet" "h2_request" {"h2_respond", ...} {"h2_rst", code} {"h2_goaway",
 --   last_stream, code} and others, see scripted_h2.lua. WebSocket steps: see scripted_ws.lua.

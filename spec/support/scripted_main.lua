@@ -190,6 +190,9 @@ function steps.flood(conn, data, count)
   end
 end
 
+-- Notes that the steps before it are done.
+function steps.mark(conn) note(conn, "mark") end
+
 function steps.sleep(_, ms) pause(ms / 1000) end
 
 -- Says nothing more, reads nothing more, stays open.

@@ -149,7 +149,7 @@ static void leaving_without_waiting_says_goodbye(void **state) {
   assert_true(EVENTUALLY(in_redis("shop", NODE), 2000));
   uint64_t before = test_now_ms();
   dsc_registry_close(a.registry, &a.ear.listener, false);
-  assert_true((double)(test_now_ms() - before) <= 50 * test_slow());
+  assert_true((double)(test_now_ms() - before) <= 500 * test_slow());
   assert_true(EVENTUALLY(!in_redis("shop", NODE), 1000));
   assert_true(EVENTUALLY(count_threads() == base_threads, 10000)); /* with those of earlier cases */
   member_open(&a, ""); /* takes the ended one in */
