@@ -2,6 +2,7 @@
 local lua_run = require "spec.support.lua_run"
 local redis = require "spec.support.redis"
 local remote = require "spec.support.remote"
+local wait = require "spec.support.wait"
 
 describe("#registry cheap", function()
   it("#core new() and memory:// start no thread and open no descriptor", function()
@@ -38,8 +39,10 @@ describe("#registry cheap", function()
     assert.is_true(more <= 16, more)
     -- In a Cluster one for messages, and one to each node that serves one of the keys.
     local most = r.nodes and #r.nodes + 1 or 2
-    local named = select(2, r:cli("CLIENT", "LIST"):gsub("name=discover", ""))
-    assert.is_true(named >= 2 and named <= most, named)
+    wait.until_true(function()
+      local named = select(2, r:cli("CLIENT", "LIST"):gsub("name=discover", ""))
+      return named >= 2 and named <= most, named
+    end, 5, "the connections")
     p:run "d:stop()"
     assert.equal(threads, p.p:threads())
     assert.equal(files, p.p:descriptors())

@@ -21,7 +21,7 @@ describe("#registry exit", function()
     return result
   end
 
-  local function gone() wait.until_true(function() return #r:keys() == 0 end, 1, "the goodbye") end
+  local function gone() wait.until_true(function() return #r:keys() == 0 end, 3, "the goodbye") end
 
   for name, case in pairs{
     ["the end of the main chunk"] = { "", 0 },

@@ -117,7 +117,7 @@ describe("#registry fork", function()
   it("many children, while the parent calls and registers", function()
     local run = native.run(([[
       local url = %q
-      local d = assert(discover.start(url, "web", "127.0.0.1:1", { calls = { web = {} }, ttl = 1, heartbeat = 0.1 }))
+      local d = assert(discover.start(url, "web", "127.0.0.1:1", { calls = { web = {} }, ttl = 5, heartbeat = 0.1 }))
       local children = {}
       for i = 1, 20 do
         d:get("nobody", "/")

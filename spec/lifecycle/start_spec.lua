@@ -45,13 +45,13 @@ describe("#registry start", function()
   end)
 
   it("start_timeout 0 does not wait, ready does", function()
-    local _, d = wait.within(0.5, discover.start, r:url(), "web", ADDR, { start_timeout = 0, calls = { other = {} } })
+    local _, d = wait.within(1.5, discover.start, r:url(), "web", ADDR, { start_timeout = 0, calls = { other = {} } })
     assert.is_true(d:ready(3))
     assert.is_true(d:registered())
     d:stop()
     -- Against something that never answers as well.
     local mute = port.blackhole()
-    _, d = wait.within(0.5, discover.start, "redis://" .. mute.addr, "web", ADDR,
+    _, d = wait.within(1.5, discover.start, "redis://" .. mute.addr, "web", ADDR,
       { start_timeout = 0, log_level = "off" })
     local took, ok, _, code = wait.within(1, d.ready, d, 0.1)
     assert.is_true(took >= 0.09)
@@ -131,7 +131,7 @@ describe("#registry start", function()
       if event.name == "node_added" then d:stop() end
     end)
     r:add_node("web", ADDR, 5)
-    local _, stopped = wait.within(1, d.wait, d, 5)
+    local _, stopped = wait.within(3, d.wait, d, 5)
     assert.is_true(stopped)
     assert.is_true(d:wait(0))
   end)

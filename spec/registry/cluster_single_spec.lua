@@ -73,9 +73,9 @@ describe("messages in a Cluster", function()
       local d = assert(discover.open(c:url(), { calls = { [app] = {} }, verify_push = verify, resync = 60 }))
       assert.equal("127.0.0.1:1/5", nodes.show(d, app))
       local events = nodes.events(d)
+      local reads = d:stats().registry.reads
       c:cli("PUBLISH", "CH_" .. app, "127.0.0.1:1 0")
       if not verify then events:wait("node_removed", 2) end
-      local reads = d:stats().registry.reads
       wait.until_true(function() return d:stats().registry.reads > reads end, 3, "the second look")
       nodes.await(d, app, "127.0.0.1:1/5", 2)
       d:stop()

@@ -223,15 +223,18 @@ describe("#registry what outages teach", function()
     local times_of = {}
     for i, record in ipairs(lame:journal "accept") do times_of[i] = record.time end
     table.sort(times_of)
-    local crowd = 0
+    local crowds = {}
     for i = 1, #times_of do
       local n = 0
-      for j = i, #times_of do
-        if times_of[j] - times_of[i] < 0.02 then n = n + 1 end
+      for j = 1, #times_of do
+        if math.abs(times_of[j] - times_of[i]) < 0.02 then n = n + 1 end
       end
-      crowd = math.max(crowd, n)
+      crowds[i] = n
     end
-    assert.is_true(crowd <= 16, ("%d of %d connections within 20 ms"):format(crowd, #times_of))
+    -- A machine that stands still for a moment makes one crowd; without chance in the pauses all come in crowds.
+    table.sort(crowds)
+    local crowd = crowds[math.ceil(#crowds / 2)]
+    assert.is_true(crowd <= 12, ("%d of %d connections within 20 ms"):format(crowd, #times_of))
     for _, d in ipairs(clients) do d:stop() end
     lame:kill()
   end)

@@ -205,7 +205,7 @@ describe("Sentinels", function()
 
   it("may all be dead while the master lives: nothing is lost", function()
     local fake = naming(g.master.host, g.master.port)
-    local d = start(g:url{ hosts = fake.addr }, { heartbeat = 0.1, ttl = 1 })
+    local d = start(g:url{ hosts = fake.addr }, { heartbeat = 0.1, ttl = 10 })
     fake:wait(function() return #fake:commands "SUBSCRIBE" >= 1 end, 5)
     fake.p:destroy()
     local beats = d:stats().registry.heartbeats

@@ -29,9 +29,14 @@ describe("rediss", function()
   -- What d:ready() says of a registry that is never reached.
   local function trouble(url)
     local d = start(url, { start_timeout = 0 })
-    local ok, why, code = d:ready(0.6)
-    assert.is_nil(ok)
-    assert.equal("registry", code)
+    local why
+    wait.until_true(function()
+      local ok, message, code = d:ready(0.6)
+      assert.is_nil(ok)
+      assert.equal("registry", code)
+      why = message
+      return why:find("not registered yet: ", 1, true), why
+    end, 5, "the reason")
     assert.is_false(d:registered())
     return why
   end

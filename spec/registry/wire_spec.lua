@@ -67,7 +67,7 @@ describe("#registry wire", function()
 
     it("keeps alive in one round trip, the weight untouched, and publishes nothing when nothing was lost", function()
       local app = nodes.app()
-      local d = start(app, ADDR, { ttl = 1, heartbeat = 0.1 })
+      local d = start(app, ADDR, { ttl = 5, heartbeat = 0.1 })
       local channel, monitor = r:subscribe("CH_" .. app), r:monitor()
       wait.until_true(function() return #monitor:lines("^SETEX " .. app) >= 3 end, 5, "heartbeats")
       assert.is_true(#monitor:lines("^HSETNX " .. app .. " 127.0.0.1:8080 100$") >= 2)
@@ -85,7 +85,7 @@ describe("#registry wire", function()
       local monitor, channel = r:monitor(), r:subscribe("CH_" .. app)
       d:stop()
       assert.same({}, r:keys())
-      assert.equal(ADDR .. " 0", channel:wait "0$")
+      assert.equal(ADDR .. " 0", channel:wait " 0$")
       monitor:wait "^PUBLISH"
       local said = {}
       for _, line in ipairs(monitor:lines(app)) do
@@ -131,7 +131,7 @@ describe("#registry wire", function()
     ]], r:url(), app, ADDR)
     local addr, seen = two:hear()
     assert.equal(ADDR, addr)
-    assert.is_true(seen - returned < wait.scale(0.5), ("seen %.3f s after start returned"):format(seen - returned))
+    assert.is_true(seen - returned < wait.scale(2), ("seen %.3f s after start returned"):format(seen - returned))
     -- And the one that comes later reads what is there.
     local three = remote.start()
     assert.equal(ADDR, three:run([[
@@ -148,11 +148,11 @@ describe("#registry wire", function()
     local web = service.nginx{ ["/name"] = "by hand" }
     local d = follow(app)
     r:add_node(app, web.addr, 100)
-    nodes.await(d, app, web.addr .. "/100", 0.5)
+    nodes.await(d, app, web.addr .. "/100", 2)
     local res = d:get(app, "/name")
     assert.equal("by hand", res.body)
     r:remove_node(app, web.addr)
-    nodes.await(d, app, "", 0.5)
+    nodes.await(d, app, "", 2)
     assert.equal("no_node", d:get(app, "/name").err)
     web.kill()
   end)
@@ -161,11 +161,11 @@ describe("#registry wire", function()
     local app = nodes.app()
     local d = follow(app)
     r:cli("PUBLISH", "CH_" .. app, "10.0.0.1:80 5")
-    nodes.await(d, app, "10.0.0.1:80/5", 0.5)
+    nodes.await(d, app, "10.0.0.1:80/5", 2)
     r:cli("PUBLISH", "CH_" .. app, "10.0.0.1:80 7")
-    nodes.await(d, app, "10.0.0.1:80/7", 0.5)
+    nodes.await(d, app, "10.0.0.1:80/7", 2)
     r:cli("PUBLISH", "CH_" .. app, "10.0.0.1:80 0")
-    nodes.await(d, app, "", 0.5)
+    nodes.await(d, app, "", 2)
   end)
 
   it("#core stop removes the node everywhere at once", function()
@@ -174,8 +174,8 @@ describe("#registry wire", function()
     nodes.await(a, app, ADDR .. "/100")
     nodes.await(b, app, ADDR .. "/100")
     d:stop()
-    nodes.await(a, app, "", 0.5)
-    nodes.await(b, app, "", 0.5)
+    nodes.await(a, app, "", 2)
+    nodes.await(b, app, "", 2)
     assert.same({}, r:keys())
   end)
 
@@ -190,11 +190,11 @@ describe("#registry wire", function()
     assert.matches("zone=eu%%20west", text)
     assert.is_true(r:cli("TTL", app .. "_" .. ADDR) > 0)
     assert(d:set_metadata { zone = "us" })
-    wait.until_true(function() return (metadata() or {}).zone == "us" end, 0.5, "new metadata")
+    wait.until_true(function() return (metadata() or {}).zone == "us" end, 2, "new metadata")
     assert.same({ zone = "us" }, metadata())
     -- A peer that knows nothing of metadata writes a 1.
     assert(d:set_metadata {})
-    wait.until_true(function() return not (metadata() or {}).zone end, 0.5, "no metadata")
+    wait.until_true(function() return not (metadata() or {}).zone end, 2, "no metadata")
     assert.equal("1", r:cli("GET", app .. "_" .. ADDR))
   end)
 
@@ -335,7 +335,7 @@ describe("#registry wire", function()
       for _, kind in ipairs{ "normal", "pubsub" } do r:cli("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") end
       local who = "%-%d+%-" .. app .. "%-127.0.0.1:8080"
       await("^discover%-commands" .. who .. " discover%-messages" .. who .. "$")
-      assert.is_true(d:registered())
+      wait.until_true(function() return d:registered() end, 5, "the registration")
     end)
 
     it("an app that is no name for Redis gets one, a user without the right none", function()
@@ -372,8 +372,17 @@ describe("#registry wire", function()
       local _, count = nodes.show(d, app):gsub("/100", "")
       assert.equal(100, count)
       monitor:wait(each and "^GET" or "^MGET")
-      local read = {}
-      for _, line in ipairs(monitor:lines(app)) do read[#read + 1] = line:match "^%u+" end
+      local read
+      -- A second read may be under way: it is counted when it has ended.
+      wait.until_true(function()
+        local done, begun = d:stats().registry.reads, 0
+        read = {}
+        for _, line in ipairs(monitor:lines(app)) do
+          read[#read + 1] = line:match "^%u+"
+          if read[#read] == "HGETALL" then begun = begun + 1 end
+        end
+        return begun == done, begun .. " reads, counted are " .. done
+      end, 5, "the reads to end")
       -- Subscribed, then read: from the connection's coming and from the subscription at most one read each.
       assert.equal("SUBSCRIBE", read[1])
       local reads = 0
@@ -381,7 +390,6 @@ describe("#registry wire", function()
         assert.is_true(word == "SUBSCRIBE" or word == "HGETALL" or word == (each and "GET" or "MGET"), word)
         if word == "HGETALL" then reads = reads + 1 end
       end
-      assert.equal(d:stats().registry.reads, reads)
       assert.equal(1 + reads + reads * (each and 100 or 1), #read)
       monitor:close()
     end)

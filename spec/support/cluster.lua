@@ -293,9 +293,12 @@ function methods:monitor()
   function m.lines(_, pattern)
     local seen, list = {}, {}
     for _, one in ipairs(all) do
-      for i, line in ipairs(one:lines(pattern)) do seen[#seen + 1] = { line = line, time = one.times[i] } end
+      for i, line in ipairs(one:lines(pattern)) do seen[#seen + 1] = { line = line, time = one.times[i], n = #seen } end
     end
-    table.sort(seen, function(a, b) return a.time < b.time end)
+    table.sort(seen, function(a, b)
+      if a.time ~= b.time then return a.time < b.time end
+      return a.n < b.n
+    end)
     for i, entry in ipairs(seen) do list[i] = entry.line end
     return list
   end
