@@ -110,6 +110,8 @@ uint64_t dsc_registry_app_step_locked(dsc_followed *app, uint64_t now) {
   } else if ((app->want_read && (app->subscribed || app->was_read)) || resync) {
     dsc_registry_read_begin_locked(app, now);
   }
+  /* it could not begin, or came to nothing: once more when its pause is over */
+  if (!app->reading && app->want_read && app->hold_ms > now) return app->hold_ms < due ? app->hold_ms : due;
   if (app->reading || r->store->ops->lasting || !(app->was_read || app->refused)) return due;
   return app->resync_ms < due ? app->resync_ms : due;
 }

@@ -212,7 +212,12 @@ static void refuse_read(dsc_followed *app, const dsc_store_answer *answer) {
   }
 }
 
-/* A part of the registry is away: once more, but not at once. */
+/* True for what may pass while the connection stands: no other event would make the app be read again. */
+static bool may_pass(const dsc_store_answer *answer) {
+  return answer->later || answer->err == DSC_ENOMEM || answer->err == DSC_ETOO_LARGE;
+}
+
+/* A part of the registry is away, or memory ran out: once more, but not at once. */
 static void put_off_read(dsc_followed *app, const dsc_store_answer *answer, uint64_t now) {
   app->want_read = true;
   app->hold_ms = now + dsc_random_jitter_ms(LATER_MS, 0.5);
@@ -232,14 +237,14 @@ static void on_read(void *ud, const dsc_store_answer *answer) {
       finish_read(app, answer, now);
     } else if (answer->refused) {
       refuse_read(app, answer);
-    } else if (answer->later) {
+    } else if (may_pass(answer)) {
       put_off_read(app, answer, now);
     } else {
       app->want_read = true;
     }
     dsc_registry_tell_change(r);
     /* after a broken connection the next read waits for the new one */
-    if (!answer->err || answer->refused || answer->later)
+    if (!answer->err || answer->refused || may_pass(answer))
       dsc_registry_run_arm_locked(r, dsc_registry_app_step_locked(app, now));
   }
   dsc_registry_app_unref_locked(app);

@@ -354,6 +354,29 @@ static void a_mute_server_is_left_and_found_again(void **state) {
   member_close(&c);
 }
 
+/* Memory runs out once, anywhere between a follow and the end of its read: the app is read all the same. Nothing else is
+** due in this registry that would make it look again. */
+static void reads_again_after_memory_ran_out(void **state) {
+  (void)state;
+  IN_15("'HSET','shop','" NODE "','1'");
+  IN_15("'SETEX','shop_" NODE "','600','1'");
+  bool reached = true;
+  for (size_t n = 1; n <= 100 && reached; n++) {
+    member a;
+    member_init(&a);
+    assert_int_equal(member_join(&a, &server), DSC_OK);
+    assert_true(EVENTUALLY(dsc_registry_is_up(a.registry), 4000));
+    dsc_mem_fail_at(n, false);
+    dsc_err err = member_follow(&a, "shop", false);
+    bool read = EVENTUALLY(err || member_state(&a, "shop") == DSC_APP_READ, 4000);
+    reached = dsc_mem_asked() >= n;
+    dsc_mem_fail_at(0, false);
+    if (!read) print_message("never read after allocation %zu failed\n", n);
+    assert_true(read);
+    member_close(&a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(is_registered_once_redis_comes, start_server, stop_server),
@@ -370,6 +393,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_key_of_another_type_is_refused, start_server, stop_server),
       cmocka_unit_test_setup_teardown(bad_rows_are_left_out, start_server, stop_server),
       cmocka_unit_test_setup_teardown(a_mute_server_is_left_and_found_again, start_server, stop_server),
+      cmocka_unit_test_setup_teardown(reads_again_after_memory_ran_out, start_server, stop_server),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
