@@ -124,6 +124,10 @@ describe("#support port", function()
     assert.is_false(port.listening(a))
   end)
 
+  it("finds free ports among those that Linux gives to nobody by itself", function()
+    assert.is_true(port.free() < 32768)
+  end)
+
   it("refuses", function()
     local r = port.refused()
     local c = socket.tcp4()

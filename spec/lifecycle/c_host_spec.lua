@@ -195,6 +195,7 @@ describe("libdiscover for C hosts", function()
     assert.is_true(tonumber(answered) > 100 and tonumber(moves) > 10, done.out)
     local times, _, _, p99 = done.out:match "\npoll +(%d+) +([%d.]+) +([%d.]+) +([%d.]+)"
     assert.is_true(tonumber(times) > 100, done.out)
-    assert.is_true(tonumber(p99) < wait.scale(10), done.out)
+    -- the figure itself is bench/run's: here it may be measured on a machine that others use too
+    assert.is_true(tonumber(p99) < wait.scale(30), done.out)
   end)
 end)

@@ -78,12 +78,16 @@ MAYBE_UNUSED static int test_listen(int port, int *found) {
   return fd;
 }
 
-/* Below the range that the kernel gives out, so that nobody gets it by chance while its server is down. */
+/* Below the range that the kernel gives out, so that nobody gets it by chance while its server is down. Stages of
+** scripts/test that run side by side are told to begin at different ones. */
 MAYBE_UNUSED static int test_free_port(void) {
-  static int at;
-  if (!at) at = 12000 + (int)(getpid() * 7L % 18000);
-  for (int i = 0; i < 1000; i++) {
-    int port = 12000 + (at++ - 12000) % 18000;
+  enum { FIRST = 12000, MANY = 9000 };
+  static int at = -1;
+  const char *first = getenv("DISCOVER_TEST_PORTS");
+  if (at < 0) at = (int)(getpid() * 7L % MANY);
+  for (int i = 0; i < MANY; i++) {
+    at = (at + 1) % MANY;
+    int port = (first ? atoi(first) : FIRST) + at;
     int fd = test_listen(port, NULL);
     if (fd < 0) continue;
     close(fd);
