@@ -150,7 +150,7 @@ describe("examples #api", function()
   end)
 
   -- No busy wait: in two idle seconds hardly a poll. No missed wake-up: every call is answered.
-  for _, name in ipairs{ "loop_cqueues", "loop_luv", "loop_socket" } do
+  for _, name in ipairs{ "loop_copas", "loop_cqueues", "loop_luv", "loop_socket" } do
     it(name, function()
       local text = output(name, { r:url(), "1000" })
       assert.is_true(tonumber(text:match "idle: (%d+) polls\n") <= 10, text)
