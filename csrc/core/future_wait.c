@@ -42,6 +42,13 @@ static dsc_err check(const dsc_frame *frame, const wait *w, dsc_why *why) {
   return DSC_OK;
 }
 
+/* Negative: no limit. What callbacks took must not turn a look (0) into that. */
+static int64_t left_of(uint64_t start_ms, int64_t timeout_ms) {
+  if (timeout_ms < 0) return -1;
+  int64_t left_ms = timeout_ms - (int64_t)(dsc_clock_now_ms() - start_ms);
+  return left_ms > 0 ? left_ms : 0;
+}
+
 /* Inside a callback: one turn of the loop, then the steps of those that are waited for. */
 static dsc_err run_few(dsc_frame *frame, const wait *w, int64_t timeout_ms) {
   for (size_t i = 0; i < w->n; i++)
@@ -59,8 +66,8 @@ static dsc_err wait_for(dsc_frame *frame, wait *w, int64_t timeout_ms, dsc_why *
     if (!frame->in_callback) dsc_discoverer_dispatch(frame);
     if (dsc_discoverer_is_forked(frame->d)) return dsc_fail(why, DSC_EFORKED, "%s", dsc_err_text(DSC_EFORKED));
     if (is_over(w)) return DSC_OK;
-    int64_t left_ms = timeout_ms < 0 ? -1 : timeout_ms - (int64_t)(dsc_clock_now_ms() - start_ms);
-    if (timeout_ms > 0 && left_ms <= 0)
+    int64_t left_ms = left_of(start_ms, timeout_ms);
+    if (timeout_ms > 0 && left_ms == 0)
       return dsc_fail(why, DSC_ETIMEOUT, "not ready within %lld ms", (long long)timeout_ms);
     if (frame->in_callback)
       err = run_few(frame, w, left_ms);

@@ -125,6 +125,34 @@ TEST(a_call_goes_on_by_poll) {
   close_host(&h, &p);
 }
 
+static void take_a_while(host *h, note *n, dsc_future *f) {
+  (void)h, (void)n, (void)f;
+  usleep(5000);
+}
+
+/* What a callback took is no reason to wait: a look at a future must not run the loop without a limit. */
+TEST(a_look_never_waits) {
+  host h;
+  peer p;
+  note n = {.inside = take_a_while};
+  open_host(&h, &p, script_hold);
+  dsc_future *told = begin_get(&h, "/quick", &n);
+  uint64_t until = dsc_clock_now_ms() + PATIENCE_MS;
+  while (!dsc_future_is_ready(told) && dsc_clock_now_ms() < until) dsc_result_free(host_get(&h, "svc"));
+  dsc_request request = host_request("svc");
+  request.path = dsc_str_of("/hold");
+  request.deadline_ms = 3000; /* ends a wait that should not be */
+  dsc_future *held = begin(&h, &request, NULL);
+  assert_int_equal(n.told, 0);
+  assert_int_equal(wait_for(&h, held, 0), DSC_ETIMEOUT);
+  assert_int_equal(n.told, 1);
+  assert_false(dsc_future_is_ready(held));
+  assert_true(cancel(&h, held));
+  dsc_future_free(held);
+  dsc_future_free(told);
+  close_host(&h, &p);
+}
+
 TEST(a_synchronous_call_steps_it_and_tells_nobody) {
   host h;
   peer p;
@@ -548,6 +576,7 @@ TEST(memory_that_fails_is_told_or_survived) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_call_goes_on_by_poll),
+      cmocka_unit_test(a_look_never_waits),
       cmocka_unit_test(a_synchronous_call_steps_it_and_tells_nobody),
       cmocka_unit_test(a_canceled_one_blames_nobody),
       cmocka_unit_test(a_forgotten_one_goes_on),
