@@ -134,6 +134,15 @@ void dsc_table_refresh_state_locked(dsc_table *table, dsc_node *node) {
 
 /* ---- coming ---- */
 
+double dsc_table_join_load_locked(const dsc_table *table) {
+  if (table->n_picker || !table->picked) return dsc_table_mean_locked(table);
+  double sum = 0;
+  size_t count = 0;
+  for (const dsc_link *link = table->isolated.next; link != &table->isolated; link = link->next, count++)
+    sum += DSC_LIST_ENTRY(link, const dsc_node, isolated_link)->load;
+  return count ? sum / (double)count : 0;
+}
+
 static dsc_err reserve_slot_locked(dsc_table *table) {
   if (table->n_free > 0 || table->next_slot < table->slot_cap) return DSC_OK;
   uint32_t cap = table->slot_cap ? table->slot_cap * 2 : FIRST_SLOTS;
@@ -257,7 +266,7 @@ static dsc_err set_locked(dsc_table *table, const dsc_addr *addr, const dsc_tabl
   if (node && spec->weight > 0) return dsc_table_update_locked(table, node, spec);
   if (node) dsc_table_remove_locked(table, node, trash, changes);
   if (node || spec->weight == 0) return DSC_OK;
-  return dsc_table_add_locked(table, addr, spec, dsc_table_mean_locked(table), trash, changes, &node);
+  return dsc_table_add_locked(table, addr, spec, dsc_table_join_load_locked(table), trash, changes, &node);
 }
 
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,

@@ -54,8 +54,8 @@ uint64_t dsc_table_version(dsc_table *table);
 
 /* Sets a node (weight >= 1, clamped to DSC_WEIGHT_MAX) or, at weight 0, removes it. `metadata` NULL: leave as it is.
 ** With `by_user` the node becomes the user's; without it a user's node is left alone. A node that is set is no longer
-** stale. A new one joins at the mean load of the nodes in the picker plus random [0,1)/weight. Any thread. Fails:
-** DSC_EINVALID for a bad address, DSC_ECLOSED after dsc_table_clear(), DSC_ENOMEM. */
+** stale. A new one joins at the mean load of the nodes in the picker (of the isolated ones, while all are) plus random
+** [0,1)/weight. Any thread. Fails: DSC_EINVALID for a bad address, DSC_ECLOSED after dsc_table_clear(), DSC_ENOMEM. */
 dsc_err dsc_table_set(dsc_table *table, dsc_str addr, uint32_t weight, const char *metadata, bool by_user,
                       uint64_t now_ms, dsc_changes *changes);
 

@@ -100,6 +100,10 @@ static inline double dsc_table_mean_locked(const dsc_table *table) {
   return table->n_picker && table->picked ? table->load_sum / (double)table->n_picker : 0;
 }
 
+/* Returns the load at which newcomers join: the mean of the picker; of the isolated ones while all are, or a newcomer
+** would be behind by all their calls when they come back. Under the lock. */
+double dsc_table_join_load_locked(const dsc_table *table);
+
 /* Returns what `ramp_from_ms` of a spec shall be: those that come to others that work start slowly. Under the lock. */
 static inline uint64_t dsc_table_ramp_from_locked(const dsc_table *table, uint64_t now_ms) {
   return table->n_picker && table->picked ? now_ms : 0;

@@ -130,7 +130,7 @@ dsc_err dsc_table_read_end(dsc_table *table, const dsc_row *rows, size_t n, uint
   if (!err) {
     sum_loads_locked(table);
     struct reading r = {
-        table, &trash, changes, dsc_table_mean_locked(table), now_ms, dsc_table_ramp_from_locked(table, now_ms)};
+        table, &trash, changes, dsc_table_join_load_locked(table), now_ms, dsc_table_ramp_from_locked(table, now_ms)};
     err = apply_rows_locked(&r, rows, n, true, apply_row_locked);
     doubt_unseen_locked(&r);
     if (!dsc_table_has_fresh_locked(table) && apply_rows_locked(&r, rows, n, false, add_dead_row_locked))

@@ -186,6 +186,31 @@ TEST(a_recovered_node_is_not_ahead_of_the_others) {
   }
 }
 
+/* While all the others are isolated there is no load in the picker to join at: theirs counts, or the newcomer would be
+** behind by all that they ever had, and take every call once they are back. */
+TEST(a_newcomer_during_an_outage_does_not_take_all_afterwards) {
+  static const uint32_t weights[] = {10, 10};
+  dsc_table *table = table_of(weights, 2);
+  dsc_pick pick = any_pick(NULL);
+  size_t counts[3];
+  dsc_clock_hold(NOW);
+  for (int k = 0; k < 1000; k++) pick_once(table, &pick);
+  isolate(table, 0, NOW);
+  isolate(table, 1, NOW);
+  set(table, 2, 10);
+  for (size_t i = 0; i < 2; i++) outcome_of(table, i, DSC_OUTCOME_SUCCESS, NOW);
+  count_picks(table, &pick, 30, counts, 3);
+  for (size_t i = 0; i < 3; i++) assert_in_range(counts[i], 8, 12);
+  /* the same by a read, where the mean is taken once */
+  isolate(table, 0, NOW);
+  isolate(table, 1, NOW);
+  isolate(table, 2, NOW);
+  dsc_row rows[] = {row(0, 10, true), row(1, 10, true), row(2, 10, true), row(3, 10, true)};
+  read_rows(table, rows, 4, NOW);
+  assert_true(peek(table, 3)->load > peek(table, 0)->load - 1);
+  end_table(table);
+}
+
 TEST(a_pinned_pick_takes_that_node_or_none) {
   uint64_t due;
   dsc_table *table = one_isolated(&due);
@@ -281,6 +306,7 @@ int main(void) {
       LEAK_FREE(a_call_that_may_not_be_repeated_probes_when_nothing_else_is_left),
       LEAK_FREE(if_every_node_is_isolated_all_are_used),
       LEAK_FREE(a_recovered_node_is_not_ahead_of_the_others),
+      LEAK_FREE(a_newcomer_during_an_outage_does_not_take_all_afterwards),
       LEAK_FREE(a_pinned_pick_takes_that_node_or_none),
       LEAK_FREE(many_isolated_nodes_are_probed_in_turn),
       LEAK_FREE(threads_pick_set_read_and_end_at_once),

@@ -78,13 +78,24 @@ static double mean_of(const struct walk *w) {
   return n ? sum / n : 0;
 }
 
+/* Where newcomers join: at the mean of the isolated while there are no others. */
+static double join_of(const struct walk *w) {
+  double sum = 0;
+  int n = 0;
+  for (int i = 0; i < ADDRS; i++) {
+    if (is_in(&w->all[i])) return mean_of(w);
+    if (w->all[i].node) sum += w->all[i].node->load, n++;
+  }
+  return n ? sum / n : 0;
+}
+
 /* ---- steps ---- */
 
 static void step_set(struct walk *w) {
   int i = (int)roll(w, ADDRS);
   bool by_user = i < USER && roll(w, 2);
   uint32_t weight = (uint32_t)roll(w, 8);
-  double mean = mean_of(w);
+  double mean = join_of(w);
   assert_int_equal(dsc_table_set(w->table, addr_of((size_t)i), weight, NULL, by_user, w->now, NULL), DSC_OK);
   w->all[i].touched |= !by_user;
   if (w->all[i].by_user && !by_user) return;
@@ -113,7 +124,7 @@ static void step_read_end(struct walk *w) {
   int shown[ADDRS]; /* 0: no row, 1: dead, 2: alive */
   size_t n = 0;
   bool reading = w->table->reading;
-  double mean = mean_of(w);
+  double mean = join_of(w);
   for (int i = 0; i < ADDRS; i++) {
     shown[i] = roll(w, 4) ? 2 : (int)roll(w, 2);
     dsc_str addr = addr_of((size_t)i);
