@@ -275,6 +275,15 @@ static dsc_app_state state_locked(dsc_registry *r, dsc_str name, dsc_why *why) {
   return r->failed ? DSC_APP_DOWN : DSC_APP_PENDING;
 }
 
+/* A registry without a loop has no timer: when memory ran out while an app was first read, whoever asks for the app has
+** it read. */
+static void make_up_for_read_locked(dsc_registry *r, dsc_str name) {
+  dsc_followed *app = dsc_map_get(&r->apps, name);
+  if (!app || !app->table) return;
+  app->hold_ms = 0;
+  dsc_registry_run_kick_locked(r);
+}
+
 dsc_app_state dsc_registry_app_state(dsc_registry *registry, dsc_str app, dsc_why *why) {
   if (why) why->text[0] = '\0';
   if (dsc_registry_run_is_forked(registry)) return DSC_APP_UNKNOWN;
@@ -285,6 +294,10 @@ dsc_app_state dsc_registry_app_state(dsc_registry *registry, dsc_str app, dsc_wh
   }
   pthread_mutex_lock(registry->lock);
   dsc_app_state state = state_locked(registry, app, why);
+  if (state == DSC_APP_PENDING && !registry->loop) {
+    make_up_for_read_locked(registry, app);
+    state = state_locked(registry, app, why);
+  }
   pthread_mutex_unlock(registry->lock);
   return state;
 }

@@ -238,9 +238,33 @@ static void every_allocation_may_fail(void **state) {
   }
 }
 
+/* Memory runs out once, anywhere between a follow and the end of its read: whoever asks again finds the app read, with
+** nothing else to be done and no timer. */
+static void reads_again_after_memory_ran_out(void **state) {
+  (void)state;
+  bool reached = true;
+  for (size_t n = 1; n <= 100 && reached; n++) {
+    member a, b;
+    open_memory(&a, "memory://m1");
+    open_memory(&b, "memory://m1");
+    member_register(&a, "shop", NODE, 1);
+    dsc_mem_fail_at(n, false);
+    dsc_err err = member_follow(&b, "shop", false);
+    reached = dsc_mem_asked() >= n;
+    dsc_mem_fail_at(0, false);
+    bool read = err || member_state(&b, "shop") == DSC_APP_READ;
+    if (!read) print_message("never read after allocation %zu failed\n", n);
+    assert_true(read);
+    assert_int_equal(member_weight(&b, "shop", NODE), err ? -1 : 1);
+    member_close(&b);
+    member_close(&a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(everybody_hears_at_once),
+      cmocka_unit_test(reads_again_after_memory_ran_out),
       cmocka_unit_test(goes_with_its_last_holder),
       cmocka_unit_test(the_last_one_on_an_address_stays),
       cmocka_unit_test(kind_none_has_nodes_by_hand),
