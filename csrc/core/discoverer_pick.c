@@ -28,17 +28,18 @@ static dsc_str key_of(dsc_node *const *node) {
   return (dsc_str){(const char *)node, sizeof *node};
 }
 
-static void lapse(mark *m, size_t place, uint64_t now_ms) {
+/* Through the registry: calls of any holder may wait for the node. */
+static void lapse(dsc_discoverer *d, mark *m, size_t place) {
   for (; m->out[place]; m->out[place]--, m->total--) {
-    dsc_table_lapse(m->node->table, m->node, m->probe[place], now_ms);
+    dsc_registry_node_lapse(d->registry, m->node, m->probe[place]);
     m->probe[place] = false;
   }
 }
 
 /* Moves a mark to the present: slices older than the deadline lapse. */
-static void advance(mark *m, uint64_t now_ms) {
+static void advance(dsc_discoverer *d, mark *m, uint64_t now_ms) {
   uint64_t slice = now_ms / m->slice_ms;
-  for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(m, i % SLICES, now_ms);
+  for (uint64_t i = m->slice + 1; i <= slice && i <= m->slice + SLICES; i++) lapse(d, m, i % SLICES);
   m->slice = slice;
 }
 
@@ -68,16 +69,15 @@ void dsc_discoverer_sweep_marks(dsc_discoverer *d, uint64_t now_ms) {
   for (dsc_link *link = d->mark_list.next; link != &d->mark_list; link = next) {
     next = link->next;
     mark *m = DSC_LIST_ENTRY(link, mark, link);
-    advance(m, now_ms);
+    advance(d, m, now_ms);
     if (m->total == 0) drop_mark(d, m);
   }
 }
 
 void dsc_discoverer_clear_marks(dsc_discoverer *d) {
-  uint64_t now_ms = dsc_clock_now_ms();
   while (!dsc_list_empty(&d->mark_list)) {
     mark *m = DSC_LIST_ENTRY(d->mark_list.next, mark, link);
-    for (size_t i = 0; i < SLICES; i++) lapse(m, i, now_ms);
+    for (size_t i = 0; i < SLICES; i++) lapse(d, m, i);
     drop_mark(d, m);
   }
 }
@@ -103,7 +103,7 @@ static dsc_err put_mark(dsc_discoverer *d, dsc_node *node, uint32_t deadline_ms,
   dsc_discoverer_sweep_marks(d, now_ms);
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   if (m)
-    advance(m, now_ms);
+    advance(d, m, now_ms);
   else
     m = add_mark(d, node, slice_ms, now_ms);
   if (!m) return DSC_ENOMEM;
@@ -119,7 +119,7 @@ static bool take_mark(dsc_discoverer *d, dsc_node *node, bool *was_probe) {
   mark *m = dsc_map_get(&d->marks, key_of(&node));
   *was_probe = false;
   if (!m) return false;
-  advance(m, dsc_clock_coarse_ms());
+  advance(d, m, dsc_clock_coarse_ms());
   for (uint64_t i = m->slice + 1; m->total && i <= m->slice + SLICES; i++) {
     size_t place = i % SLICES;
     if (!m->out[place]) continue;

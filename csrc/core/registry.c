@@ -137,9 +137,10 @@ static void tell_waiting(dsc_registry *registry, dsc_table *table) {
   if (atomic_load(&dsc_table_counters(table)->waiting) > 0) dsc_registry_tell_change(registry);
 }
 
-void dsc_registry_node_lapse(dsc_registry *registry, dsc_node *node) {
-  dsc_table_lapse(node->table, node, false, dsc_clock_now_ms());
-  if (!dsc_registry_run_is_forked(registry)) tell_waiting(registry, node->table);
+void dsc_registry_node_lapse(dsc_registry *registry, dsc_node *node, bool was_probe) {
+  if (dsc_registry_run_is_forked(registry)) return;
+  dsc_table_lapse(node->table, node, was_probe, dsc_clock_now_ms());
+  tell_waiting(registry, node->table);
 }
 
 void dsc_registry_node_done(dsc_registry *registry, dsc_node *node, dsc_outcome outcome, bool was_probe,

@@ -88,7 +88,7 @@ static void release_node(dsc_stream *stream, bool failed) {
   if (failed)
     dsc_registry_node_done(d->registry, node, DSC_OUTCOME_FAILURE, false, d->call_retry_times);
   else
-    dsc_registry_node_lapse(d->registry, node);
+    dsc_registry_node_lapse(d->registry, node, false);
   dsc_node_unref(node);
 }
 

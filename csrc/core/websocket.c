@@ -44,7 +44,7 @@ static void release_node(dsc_websocket *ws, dsc_err err) {
   if (failed && !ws->closing && ws->d && ws->d->registry)
     dsc_registry_node_done(ws->d->registry, node, DSC_OUTCOME_FAILURE, false, ws->d->call_retry_times);
   else if (ws->d && ws->d->registry)
-    dsc_registry_node_lapse(ws->d->registry, node);
+    dsc_registry_node_lapse(ws->d->registry, node, false);
   else
     dsc_table_lapse(node->table, node, false, dsc_clock_now_ms());
   dsc_node_unref(node);

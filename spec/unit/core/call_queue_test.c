@@ -136,6 +136,31 @@ TEST(the_line_is_first_in_first_out_and_bounded) {
   close_one(&h, &p);
 }
 
+/* A node that was picked by hand and never reported is free when its mark lapses: whoever waits for it must hear. */
+TEST(a_mark_that_lapses_lets_the_next_go) {
+  host h;
+  peer p;
+  dsc_call_config config = limits(0, 1, 4);
+  config.deadline_ms = 400;
+  open_one(&h, &p, &config);
+  atomic_store(&p.flag, MANY);
+  dsc_node_unref(host_pick(&h, "svc"));
+  host_enter(&h);
+  dsc_future *a = go(&h, "/a", 15000);
+  assert_int_equal(dsc_future_wait(&h.frame, a, 1, &h.why), DSC_ETIMEOUT);
+  usleep(1600 * 1000); /* marks are looked at once a second */
+  dsc_future *b = go(&h, "/b", 15000);
+  wait_for(&h, a);
+  wait_for(&h, b);
+  expect(a, DSC_OK, NULL);
+  expect(b, DSC_OK, NULL);
+  assert_string_equal(order, "ab");
+  dsc_future_free(a);
+  dsc_future_free(b);
+  host_leave(&h);
+  close_one(&h, &p);
+}
+
 TEST(the_deadline_ends_the_wait) {
   host h;
   peer p;
@@ -366,6 +391,7 @@ int main(void) {
       cmocka_unit_test(a_call_over_the_limit_ends_at_once),
       cmocka_unit_test(the_line_is_first_in_first_out_and_bounded),
       cmocka_unit_test(the_deadline_ends_the_wait),
+      cmocka_unit_test(a_mark_that_lapses_lets_the_next_go),
       cmocka_unit_test(whoever_is_canceled_leaves_its_slot_and_its_place),
       cmocka_unit_test(a_stop_ends_those_in_line),
       cmocka_unit_test(a_full_node_is_passed_by_and_waited_for),
