@@ -22,6 +22,7 @@
 #define MAX_JOBS   64
 #define TIMEOUT_MS 5000 /* a probe waits no longer than that */
 #define SLACK_MS   1000 /* that the slot is held longer than the probe */
+#define PAUSE_MS   1000 /* after a probe that could not be made */
 #define MAX_BODY   65536
 #define EXIT_MS    1000
 
@@ -46,6 +47,7 @@ struct dsc_prober {
   dsc_timer *timer;
   dsc_link jobs;
   size_t n_jobs;
+  uint64_t pause_until_ms; /* on the clock: no probe before */
   /* under lock */
   pthread_mutex_t lock;
   dsc_map rules; /* app -> rule */
@@ -147,8 +149,15 @@ dsc_err dsc_prober_set(dsc_prober *p, dsc_str app, dsc_call_config *config, dsc_
 
 /* ------------------------------------------------------------------ probes */
 
+/* A node that was not asked through no fault of its own is due again at once. What is missing (descriptors, memory) is
+** not there again at once. */
+static void pause_for(dsc_prober *p, dsc_outcome outcome) {
+  if (outcome == DSC_OUTCOME_NEUTRAL) p->pause_until_ms = dsc_clock_now_ms() + PAUSE_MS;
+}
+
 static void end_job(job *j, dsc_outcome outcome) {
   dsc_prober *p = j->prober;
+  pause_for(p, outcome);
   dsc_list_remove(&j->link);
   p->n_jobs--;
   dsc_registry_node_done(p->registry, j->node, outcome, true, p->retry_times);
@@ -179,6 +188,7 @@ static uint32_t timeout_of(const dsc_call_config *config) {
 static void send_probe(dsc_prober *p, dsc_node *node, dsc_call_config *config, dsc_tls *tls) {
   job *j = dsc_mem_zalloc(1, sizeof *j);
   if (!j) {
+    pause_for(p, DSC_OUTCOME_NEUTRAL);
     dsc_registry_node_done(p->registry, node, DSC_OUTCOME_NEUTRAL, true, p->retry_times);
     dsc_node_unref(node);
     return;
@@ -210,7 +220,7 @@ static uint64_t probe_app(dsc_prober *p, dsc_table *table) {
   dsc_tls *tls;
   uint64_t next_ms = UINT64_MAX;
   if (!find_rule(p, dsc_table_app(table), &config, &tls)) return next_ms;
-  while (p->n_jobs < MAX_JOBS) {
+  while (p->n_jobs < MAX_JOBS && dsc_clock_now_ms() >= p->pause_until_ms) {
     dsc_node *node = dsc_table_pick_probe(table, timeout_of(config) + SLACK_MS, &next_ms);
     if (!node) break;
     send_probe(p, node, config, tls);
@@ -222,8 +232,12 @@ static uint64_t probe_app(dsc_prober *p, dsc_table *table) {
 
 static void look(void *ud) {
   dsc_prober *p = ud;
-  uint64_t next_ms = UINT64_MAX;
+  uint64_t next_ms = UINT64_MAX, now_ms = dsc_clock_now_ms();
   size_t count = 0;
+  if (now_ms < p->pause_until_ms) {
+    dsc_timer_start(p->timer, p->pause_until_ms - now_ms);
+    return;
+  }
   dsc_table **tables = dsc_directory_list(dsc_registry_directory(p->registry), &count);
   for (size_t i = 0; tables && i < count; i++) {
     uint64_t due_ms = probe_app(p, tables[i]);
@@ -231,7 +245,8 @@ static void look(void *ud) {
     dsc_table_unref(tables[i]);
   }
   dsc_mem_free(tables);
-  uint64_t now_ms = dsc_clock_now_ms();
+  now_ms = dsc_clock_now_ms();
+  if (p->pause_until_ms > now_ms && p->pause_until_ms < next_ms) next_ms = p->pause_until_ms;
   if (!tables && count) next_ms = now_ms + SLACK_MS; /* no memory: later, then */
   if (next_ms == UINT64_MAX) return;
   /* never at once: what could be done now was done */

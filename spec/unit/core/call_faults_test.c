@@ -1,6 +1,8 @@
 /*
 ** call_faults_test.c - a whole session with every allocation failing in turn: no crash, no leak, always a result.
 */
+#include <sys/resource.h>
+
 #include "core/discoverer_impl.h"
 #include "core/host.h"
 #include "net/peer.h"
@@ -142,12 +144,49 @@ TEST(one_fails_in_a_call_that_is_answered) {
   peer_stop(&p);
 }
 
+static uint64_t attempts_of(host *h) {
+  dsc_stats *stats = dsc_discoverer_stats(h->d);
+  uint64_t attempts = stats->apps[0].nodes[0].attempts;
+  dsc_stats_free(stats);
+  return attempts;
+}
+
+/* Without a free descriptor no probe can be made: that is ours, so the node is due again at once, but the prober shall
+** not turn round and round for it. */
+TEST(probes_that_can_not_be_made_are_not_made_all_the_time) {
+  host h;
+  dsc_call_config config;
+  host_new(&h, "");
+  dsc_call_config_defaults(&config);
+  char path[] = "/health";
+  config.probe = path;
+  host_set(&h, "svc", host_dead_addr(), 1);
+  assert_int_equal(host_configure(&h, "svc", &config), DSC_OK);
+  struct rlimit full, none;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &full), 0);
+  none = (struct rlimit){.rlim_cur = 3, .rlim_max = full.rlim_max};
+  dsc_node *node = host_pick(&h, "svc");
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+  for (int i = 0; i < 10; i++) host_done(&h, node, DSC_OUTCOME_FAILURE);
+  uint64_t until_ms = dsc_clock_now_ms() + 20000;
+  while (attempts_of(&h) == 1 && dsc_clock_now_ms() < until_ms) usleep(1000);
+  assert_true(attempts_of(&h) > 1); /* the first probe */
+  usleep(500000);
+  uint64_t probes = attempts_of(&h) - 1;
+  setrlimit(RLIMIT_NOFILE, &full);
+  if (probes > 5) print_message("%llu probes in half a second\n", (unsigned long long)probes);
+  assert_in_range(probes, 1, 5);
+  dsc_node_unref(node);
+  host_free(&h);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_allocation_fails),
       cmocka_unit_test(all_later_allocations_fail),
       cmocka_unit_test(one_fails_with_callbacks),
       cmocka_unit_test(one_fails_in_a_call_that_is_answered),
+      cmocka_unit_test(probes_that_can_not_be_made_are_not_made_all_the_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
