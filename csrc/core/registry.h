@@ -119,8 +119,8 @@ void dsc_registry_node_done(dsc_registry *registry, dsc_node *node, dsc_outcome 
 void dsc_registry_tell_trouble(dsc_registry *registry, dsc_table *table, dsc_event_kind kind, dsc_str node,
                                const char *why);
 
-/* Takes one from in_flight of a node without an outcome, and the probe slot if it was held: what held it has ended. Calls
-** that wait for the node hear of it. Any thread. */
+/* Takes one from in_flight of a node without an outcome, and frees its probe slot if that was held: what held it has
+** ended. Calls that wait for the node hear of it. After a fork: nothing. Any thread. */
 void dsc_registry_node_lapse(dsc_registry *registry, dsc_node *node, bool was_probe);
 
 /* Sets a user's node in the app's table and tells listeners. Any thread. Fails: DSC_EINVALID, DSC_ENOMEM. */
