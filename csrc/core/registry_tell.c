@@ -48,7 +48,8 @@ void dsc_registry_tell_changes(dsc_registry *r, dsc_table *table, dsc_changes *c
                                      [DSC_CHANGE_ISOLATED_BY_RATE] = "half of its attempts within 10 s failed, or more",
                                      [DSC_CHANGE_RECOVERED] = NULL};
   dsc_str app = dsc_table_app(table);
-  if (changes->count && atomic_load(&dsc_table_counters(table)->waiting) > 0) dsc_registry_tell_change(r);
+  if (changes->count + changes->dropped && atomic_load(&dsc_table_counters(table)->waiting) > 0)
+    dsc_registry_tell_change(r);
   for (size_t i = 0; i < changes->count; i++) {
     dsc_str node = dsc_node_addr(changes->items[i].node);
     const char *why = whys[changes->items[i].kind];

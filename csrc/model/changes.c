@@ -16,15 +16,17 @@ void dsc_changes_init(dsc_changes *changes) {
 
 void dsc_changes_clear(dsc_changes *changes) {
   for (size_t i = 0; i < changes->count; i++) dsc_node_unref(changes->items[i].node);
-  dsc_mem_free(changes->items);
+  if (changes->items != &changes->first) dsc_mem_free(changes->items);
   dsc_changes_init(changes);
 }
 
 static bool has_room(dsc_changes *changes) {
   if (changes->count < changes->cap) return true;
-  size_t cap = changes->cap ? changes->cap * 2 : FIRST_CAP;
-  dsc_change *items = dsc_mem_realloc(changes->items, cap * sizeof *items);
+  bool few = changes->items == &changes->first;
+  size_t cap = changes->cap == 0 ? 1 : few ? FIRST_CAP : changes->cap * 2;
+  dsc_change *items = cap == 1 ? &changes->first : dsc_mem_realloc(few ? NULL : changes->items, cap * sizeof *items);
   if (!items) return false;
+  if (few) *items = changes->first;
   changes->items = items;
   changes->cap = cap;
   return true;

@@ -20,10 +20,12 @@ typedef struct dsc_change {
   dsc_node *node; /* a reference */
 } dsc_change;
 
-/* Collects changes; when memory runs out they are dropped and counted, the table itself is right. */
+/* Collects changes; when memory runs out they are dropped and counted, the table itself is right. The first needs no
+** memory: that a node was isolated or has gone is told whatever happens. Not to be copied. */
 typedef struct dsc_changes {
-  dsc_change *items;
+  dsc_change *items; /* NULL: none; `first`, or on the heap */
   size_t count, cap, dropped;
+  dsc_change first;
 } dsc_changes;
 
 /* Makes an empty collection. Owner's thread. */

@@ -142,13 +142,11 @@ static int by_name(const void *a, const void *b) {
 }
 
 dsc_table **dsc_directory_list(dsc_directory *directory, size_t *count) {
-  *count = 0;
   pthread_mutex_lock(&directory->lock);
-  size_t n = directory->apps.count, at = 0;
+  size_t n = *count = directory->apps.count, at = 0, i = 0;
   dsc_table **tables = n > 0 ? dsc_mem_alloc(n * sizeof *tables) : NULL;
   if (tables)
-    for (struct entry *entry; (entry = dsc_map_next(&directory->apps, &at));)
-      tables[(*count)++] = dsc_table_ref(entry->table);
+    for (struct entry *entry; (entry = dsc_map_next(&directory->apps, &at));) tables[i++] = dsc_table_ref(entry->table);
   pthread_mutex_unlock(&directory->lock);
   if (tables) qsort(tables, *count, sizeof *tables, by_name);
   return tables;

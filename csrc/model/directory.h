@@ -28,7 +28,7 @@ dsc_table *dsc_directory_find(dsc_directory *directory, dsc_str app);
 dsc_table *dsc_directory_open(dsc_directory *directory, dsc_str app, bool configured, dsc_table **evicted);
 
 /* Returns references to all tables, sorted by name. Any thread. Caller owns: unref each, then dsc_mem_free().
-** Fails: NULL: out of memory or `*count` 0. */
+** Fails: NULL: there are none, or, with `*count` above 0, out of memory. */
 dsc_table **dsc_directory_list(dsc_directory *directory, size_t *count);
 
 #endif

@@ -180,12 +180,42 @@ TEST(probes_that_can_not_be_made_are_not_made_all_the_time) {
   host_free(&h);
 }
 
+/* Memory is out while a node is isolated, and while the prober looks: it is probed all the same, later. */
+TEST(an_isolation_without_memory_is_not_forgotten) {
+  host h;
+  peer p;
+  dsc_call_config config;
+  peer_start(&p, script_polite, NULL);
+  host_new(&h, "");
+  dsc_call_config_defaults(&config);
+  char path[] = "/health";
+  config.probe = path;
+  host_set(&h, "svc", p.addr, 1);
+  assert_int_equal(host_configure(&h, "svc", &config), DSC_OK);
+  dsc_node *node = host_pick(&h, "svc");
+  for (int i = 0; i < 9; i++) host_done(&h, node, DSC_OUTCOME_FAILURE);
+  usleep(100000); /* the prober has had its first look */
+  dsc_mem_fail_at(1, true);
+  host_done(&h, node, DSC_OUTCOME_FAILURE);
+  bool isolated = dsc_node_get_state(node) == DSC_NODE_ISOLATED;
+  usleep(100000);
+  dsc_mem_fail_at(0, false);
+  assert_true(isolated);
+  uint64_t until_ms = dsc_clock_now_ms() + 20000;
+  while (dsc_node_get_state(node) != DSC_NODE_UP && dsc_clock_now_ms() < until_ms) usleep(1000);
+  assert_int_equal(dsc_node_get_state(node), DSC_NODE_UP);
+  dsc_node_unref(node);
+  host_free(&h);
+  peer_stop(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_allocation_fails),
       cmocka_unit_test(all_later_allocations_fail),
       cmocka_unit_test(one_fails_with_callbacks),
       cmocka_unit_test(one_fails_in_a_call_that_is_answered),
+      cmocka_unit_test(an_isolation_without_memory_is_not_forgotten),
       cmocka_unit_test(probes_that_can_not_be_made_are_not_made_all_the_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,15 +104,18 @@ static bool use_directory(void) {
   dsc_directory *directory = dsc_directory_new();
   if (!directory) return false;
   bool ok = true;
+  size_t opened = 0;
   for (size_t i = 0; i < 10; i++) {
     dsc_table *table = dsc_directory_open(directory, app_of(i), i % 2, NULL);
     ok = ok && table;
+    opened += table != NULL;
     dsc_table_unref(table);
   }
   size_t count;
   dsc_table **tables = dsc_directory_list(directory, &count);
   ok = ok && tables;
-  for (size_t i = 0; i < count; i++) dsc_table_unref(tables[i]);
+  assert_int_equal(count, opened); /* no memory is not no app */
+  for (size_t i = 0; tables && i < count; i++) dsc_table_unref(tables[i]);
   dsc_mem_free(tables);
   dsc_directory_free(directory);
   return ok;
