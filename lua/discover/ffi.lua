@@ -29,9 +29,12 @@ local library = ffi.load(assert(package.searchpath("discover.core", package.cpat
 local code, why = ffi.new "const char *[1]", ffi.new "char[256]"
 local host, port, addr, done = library.dsc_ffi_host, library.dsc_ffi_port, library.dsc_ffi_addr, library.dsc_ffi_done
 
+-- Of pick and done, which have but a raw pointer: their discoverer lives as long as either does.
+local kept = setmetatable({}, { __mode = "k" })
+
 local module = {}
 
---- picker(d) -> {pick, addr, host, port, done}: functions for one discoverer, which they keep.
+--- picker(d) -> {pick, addr, host, port, done}: functions for one discoverer, which each of pick and done keeps.
 function module.picker(d)
   core.methods.discoverer.is_client(d) -- raises for anything else
   local box = ffi.cast("dsc_lua_discoverer *", d)
@@ -53,6 +56,7 @@ function module.picker(d)
   --- done(node [, ok]): reports how it went (true unless false is given); the node is given back.
   function picker.done(node, success) done(box, node, success ~= false) end
 
+  kept[picker.pick], kept[picker.done] = d, d
   return picker
 end
 

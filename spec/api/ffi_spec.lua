@@ -43,6 +43,28 @@ describe("#api discover.ffi", function()
     assert.equal(1, d:get_app_nodes("web")[addr].failed_times)
   end)
 
+  it("keeps the discoverer as long as one of its functions is there", function()
+    local function functions()
+      local other = assert(discover.new())
+      other:set_node("web", "10.0.0.9:80", 1)
+      local p = picker(other)
+      return p.pick, p.done, p.addr, setmetatable({ other }, { __mode = "v" })
+    end
+    local pick, done, addr, alive = functions()
+    local function collect() for _ = 1, 4 do collectgarbage() end end
+    collect()
+    local node = assert(pick "web")
+    assert.equal("10.0.0.9:80", addr(node))
+    pick = nil
+    collect()
+    done(node)
+    assert.is_truthy(alive[1])
+    done = nil
+    collect()
+    assert.is_nil(alive[1])
+    assert.is_nil(pick or done)
+  end)
+
   it("keys choose the same node", function()
     d:set_load_balancer "hash"
     local p = picker(d)
