@@ -283,6 +283,7 @@ static int call_request_table(lua_State *L) {
   lua_settop(L, 2);
   dsc_lua_caller_target(L, &t);
   c.err = dsc_lua_options_read(L, 2, 2, "request", request_options, &table, &c.why);
+  dsc_lua_options_keep(L, 2, request_options);
   c.request = table.request;
   require_part(L, c.request.app, "app");
   require_part(L, c.request.path, "path");

@@ -131,6 +131,16 @@ dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what,
   return first;
 }
 
+void dsc_lua_options_keep(lua_State *L, int index, const dsc_lua_option *known) {
+  index = lua_absindex(L, index);
+  for (; known->name; known++) {
+    if (known->kind != DSC_OPTION_STR && known->kind != DSC_OPTION_TEXT) continue;
+    luaL_checkstack(L, 1, known->name);
+    lua_pushstring(L, known->name);
+    lua_rawget(L, index);
+  }
+}
+
 dsc_err dsc_lua_options_time(lua_State *L, int index, int arg, const char *what, uint32_t *ms, dsc_why *why) {
   int type = lua_type(L, index);
   if (type != LUA_TNUMBER && type != LUA_TSTRING) dsc_compat_type_error(L, arg, "seconds or a string with a unit");

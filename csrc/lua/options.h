@@ -30,6 +30,10 @@ typedef struct dsc_lua_option {
 dsc_err dsc_lua_options_read(lua_State *L, int index, int arg, const char *what, const dsc_lua_option *known,
                              void *target, dsc_why *why);
 
+/* Leaves the strings of such a table on the stack: so they live on when a callback empties the table. Owner's thread.
+** Raises: no room on the stack. */
+void dsc_lua_options_keep(lua_State *L, int index, const dsc_lua_option *known);
+
 /* Reads argument `arg` as how long something took: seconds, or a string with a unit. Owner's thread. Raises: another
 ** type. Fails: DSC_EINVALID with `why`. */
 dsc_err dsc_lua_options_seconds(lua_State *L, int arg, const char *what, double *seconds, dsc_why *why);

@@ -148,6 +148,7 @@ static int open_table(lua_State *L, opening *o) {
   lua_settop(L, 2);
   dsc_lua_caller_target(L, &t);
   o->err = dsc_lua_options_read(L, 2, 2, "open", open_options, o, &o->why);
+  dsc_lua_options_keep(L, 2, open_options);
   require_part(L, o->request.app, "app");
   require_part(L, o->request.path, "path");
   lua_getfield(L, 2, "max_body");

@@ -276,6 +276,25 @@ describe("a route #api", function()
     end, nil)
   end)
 
+  it("may empty the table that the call was made with", function()
+    local d, request, kept = client(), nil, {}
+    local number = server.addr:match "%d+$"
+    assert(d:set_node("svc", "localhost:" .. number, 1))
+    d:set_route(function()
+      for name in pairs(request) do request[name] = nil end
+      collectgarbage()
+      collectgarbage()
+      -- what takes the place of strings that were freed
+      for i = 1, 1000 do kept[i] = ("%09d:%s"):format(i, number) end
+    end)
+    for _ = 1, 5 do
+      request = { app = "svc", path = "/in", node = "localhost:" .. number }
+      local res = d:request(request)
+      assert.is_true(res.ok, tostring(res))
+      assert.equal("localhost:" .. number, res.node)
+    end
+  end)
+
   it("may change app, method, path, data, headers", function()
     local s = calls.answering()
     local d = calls.client{}
