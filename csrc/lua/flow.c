@@ -115,8 +115,8 @@ static dsc_err read_some(lua_State *L, dsc_lua_flow *flow, size_t max, size_t *n
   if (err) return err;
   flow->reading = true;
   err = dsc_stream_read(&frame.frame, flow->stream, flow->piece, max, n, why);
+  dsc_lua_discoverer_leave(&frame); /* it may call a logger, which must not read what is in `piece` away */
   flow->reading = false;
-  dsc_lua_discoverer_leave(&frame);
   return err;
 }
 

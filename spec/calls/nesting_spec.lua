@@ -293,6 +293,7 @@ describe("a route #api", function()
       assert.is_true(res.ok, tostring(res))
       assert.equal("localhost:" .. number, res.node)
     end
+    assert.equal(1000, #kept)
   end)
 
   it("may change app, method, path, data, headers", function()

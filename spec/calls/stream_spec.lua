@@ -482,6 +482,25 @@ describe("the life of a stream #api", function()
     assert.equal(100000, got)
   end)
 
+  it("cannot be read by a logger that its own read calls", function()
+    local d, step, codes = client{ log_level = "warn", logger = function() end }, 0, {}
+    local dead = port.refused()
+    assert(d:set_node("dead", dead.addr, 1))
+    local res = open(d, "/flow?bytes=100000")
+    d:set_logger(function()
+      step = step + 1
+      if step == 1 then d:get("dead", "/") end -- its record is told by the next method
+      if step == 2 then codes[1], codes[2] = select(3, res:read(7)), select(3, res:string()) end
+    end)
+    local text = res:read(10)
+    d:get("dead", "/")
+    assert.equal(1, step)
+    for chunk in res:chunks() do text = text .. chunk end
+    assert.is_true(step >= 2)
+    assert.same({ "callback", "callback" }, codes)
+    assert.is_true(text == sink.pattern(100000))
+  end)
+
   it("tells response and logger as any call", function()
     local list, logger = calls.journal()
     local d = client{ logger = logger, log_level = "info" }
